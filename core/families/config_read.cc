@@ -1,0 +1,156 @@
+#include "core/families/config_read.h"
+
+#include <cmath>
+#include <map>
+
+namespace microtome::families {
+
+int64_t read_size(const Json& config, const char* key, const std::string& where) {
+  int64_t v = json_int(config, key, where);
+  if (v < 1 || v > INT32_MAX)
+    throw Error(StatusCode::kBadInput, "field '" + std::string(key) + "' is " + std::to_string(v), where,
+                "it must be a positive number");
+  return v;
+}
+
+int64_t read_size(const Json& config, const char* key, int64_t fallback, const std::string& where) {
+  if (!config.contains(key) || config[key].is_null()) return fallback;
+  return read_size(config, key, where);
+}
+
+int64_t divide(int64_t whole, int64_t parts, const char* whole_name, const char* parts_name, const std::string& where) {
+  if (parts < 1 || whole % parts)
+    throw Error(StatusCode::kBadInput, std::string(whole_name) + " " + std::to_string(whole) +
+                " does not divide by " + parts_name + " " + std::to_string(parts), where,
+                "correct one of the two fields");
+  return whole / parts;
+}
+
+std::string read_activation(const Json& config, const char* key, const char* fallback, const std::string& where) {
+  static const std::map<std::string, std::string> known = {
+      {"silu", "silu"}, {"swish", "silu"}, {"gelu", "gelu"}, {"gelu_new", "gelu_new"}, {"gelu_fast", "gelu_new"},
+      {"gelu_pytorch_tanh", "gelu_new"}, {"relu", "relu"}};
+  std::string name = json_string(config, key, fallback, where);
+  auto it = known.find(name);
+  if (it == known.end())
+    throw Error(StatusCode::kUnsupported, "field '" + std::string(key) + "' is '" + name.substr(0, 60) + "'", where,
+                "supported are gelu, gelu_fast, gelu_new, gelu_pytorch_tanh, relu, silu, swish");
+  return it->second;
+}
+
+void read_common(const Json& config, ModelConfig& out, const std::string& where) {
+  auto token = [&](const char* key) -> std::optional<int64_t> {
+    if (!config.contains(key) || config[key].is_null()) return std::nullopt;
+    const Json& v = config[key];
+    if (v.is_array()) return v.empty() || !v[0].is_number_integer() ? std::nullopt : std::optional(v[0].get<int64_t>());
+    return json_int(config, key, where);
+  };
+  out.bos_id = token("bos_token_id");
+  out.eos_id = token("eos_token_id");
+  // The vocabulary is checked against the embedding's rows, not here: a huge claim must fail by shape.
+  out.vocab_size = json_int(config, "vocab_size", where);
+  out.stored_dtype = json_string(config, "dtype", json_string(config, "torch_dtype", "float32", where), where);
+}
+
+int64_t expanded_head(const Json& config, const char* expand_key, double fallback, int64_t hidden, int64_t heads,
+                      const std::string& where) {
+  double expand = json_float(config, expand_key, fallback, where);
+  if (!(expand > 0 && expand <= 64))
+    throw Error(StatusCode::kBadInput, "field '" + std::string(expand_key) + "' is out of range", where,
+                "it must lie between 0 and 64");
+  return divide(static_cast<int64_t>(static_cast<double>(hidden) * expand), heads,
+                (std::string("hidden_size * ") + expand_key).c_str(), "num_heads", where);
+}
+
+ModelConfig read_fla_model(const Json& config, const std::string& where, const LayerConfig& linear_layer) {
+  ModelConfig out;
+  read_common(config, out, where);
+  out.d_model = read_size(config, "hidden_size", where);
+  // A recurrent model has no position table; the trained length is information, not a bound.
+  out.context_length = read_size(config, "max_position_embeddings", 0, where);
+  out.hard_context = false;
+  out.tied_unembedding = json_bool(config, "tie_word_embeddings", false, where);
+  double eps = json_float(config, "norm_eps", 1e-6, where);
+  out.final_norm = {NormConfig::Kind::kRms, eps, true, false};
+  int64_t n_layers = read_size(config, "num_hidden_layers", where);
+  if (n_layers > 10000)
+    throw Error(StatusCode::kBadInput, "field 'num_hidden_layers' is " + std::to_string(n_layers), where,
+                "it must lie between 1 and 10000");
+
+  int64_t d_mlp = read_size(config, "intermediate_size", 0, where);
+  if (!d_mlp) {
+    // fla's default: two thirds of hidden_ratio * hidden, rounded up to 256.
+    int64_t ratio = read_size(config, "hidden_ratio", 4, where);
+    d_mlp = static_cast<int64_t>(static_cast<double>(out.d_model * ratio) * 2 / 3);
+    d_mlp = 256 * ((d_mlp + 255) / 256);
+  }
+  ChannelMixerConfig mlp{d_mlp, read_activation(config, "hidden_act", "swish", where), true, false};
+
+  LayerConfig attention;
+  std::vector<bool> softmax(static_cast<size_t>(n_layers), false);
+  if (config.contains("attn") && !config["attn"].is_null()) {
+    const Json& a = config["attn"];
+    std::string awhere = where + ", attn";
+    if (!a.is_object()) throw Error(StatusCode::kBadInput, "field 'attn' is not an object", where, "give layers and num_heads");
+    if (!a.contains("layers") || !a["layers"].is_array())
+      throw Error(StatusCode::kBadInput, "field 'layers' is missing or no list", awhere, "list the softmax layers");
+    for (const Json& l : a["layers"]) {
+      if (!l.is_number_integer() || l.get<int64_t>() < 0 || l.get<int64_t>() >= n_layers)
+        throw Error(StatusCode::kBadInput, "field 'layers' names a layer that does not exist", awhere,
+                    "layers run from 0 to " + std::to_string(n_layers - 1));
+      softmax[static_cast<size_t>(l.get<int64_t>())] = true;
+    }
+    int64_t heads = read_size(a, "num_heads", awhere);
+    int64_t kv = read_size(a, "num_kv_heads", heads, awhere);
+    divide(heads, kv, "num_heads", "num_kv_heads", awhere);
+    attention.mixer = "softmax_attention";
+    Params& p = attention.mixer_params;
+    int64_t head_dim = divide(out.d_model, heads, "hidden_size", "num_heads", awhere);
+    p.set("num_heads", heads);
+    p.set("num_kv_heads", kv);
+    p.set("head_dim", head_dim);
+    bool bias = json_bool(a, "qkv_bias", false, awhere);
+    p.set("q_bias", bias);
+    p.set("k_bias", bias);
+    p.set("v_bias", bias);
+    p.set("rotary_dim", head_dim);
+    p.set("rope_theta", json_float(a, "rope_theta", 10000.0, awhere));
+    p.set("window", read_size(a, "window_size", 0, awhere));
+    p.set("qk_norm", json_bool(a, "qk_norm", false, awhere));
+    p.set("norm_eps", eps);
+  }
+  for (int64_t i = 0; i < n_layers; ++i) {
+    LayerConfig layer = softmax[static_cast<size_t>(i)] ? attention : linear_layer;
+    layer.norm1 = layer.norm2 = {NormConfig::Kind::kRms, eps, true, false};
+    layer.channel = mlp;
+    out.layers.push_back(std::move(layer));
+  }
+  return out;
+}
+
+std::vector<TensorBinding> bind_fla_model(const ModelConfig& c) {
+  std::vector<TensorBinding> out;
+  auto plain = [&](const std::string& canonical, const std::string& source, std::vector<int64_t> shape) {
+    TensorBinding b;
+    b.canonical = canonical;
+    b.source = source;
+    b.source_shape = std::move(shape);
+    out.push_back(std::move(b));
+  };
+  plain("embed.weight", "model.embeddings.weight", {c.vocab_size, c.d_model});
+  for (size_t i = 0; i < c.layers.size(); ++i) {
+    std::string n = std::to_string(i), to = "blocks." + n + ".", from = "model.layers." + n + ".";
+    const LayerConfig& l = c.layers[i];
+    bind_norm(out, l.norm1, c.d_model, to + "ln1", from + "attn_norm");
+    for (TensorBinding& b : bind_mixer_weights(l, c.d_model, to + "attn.", from + "attn.")) out.push_back(std::move(b));
+    bind_norm(out, l.norm2, c.d_model, to + "ln2", from + "mlp_norm");
+    plain(to + "mlp.gate.weight", from + "mlp.gate_proj.weight", {l.channel.d_mlp, c.d_model});
+    plain(to + "mlp.up.weight", from + "mlp.up_proj.weight", {l.channel.d_mlp, c.d_model});
+    plain(to + "mlp.down.weight", from + "mlp.down_proj.weight", {c.d_model, l.channel.d_mlp});
+  }
+  bind_norm(out, c.final_norm, c.d_model, "ln_final", "model.norm");
+  if (!c.tied_unembedding) plain("unembed.weight", "lm_head.weight", {c.vocab_size, c.d_model});
+  return out;
+}
+
+}  // namespace microtome::families

@@ -1,0 +1,30 @@
+// config_read.h — what families share when they read config.json: sizes that must be positive, heads that must divide,
+// activations by the names libraries write.
+#pragma once
+
+#include <string>
+
+#include "core/base/json.h"
+#include "core/families/family.h"
+
+namespace microtome::families {
+
+// A positive integer at most 2^31; throws Error(kBadInput) naming the field and the value.
+int64_t read_size(const Json& config, const char* key, const std::string& where);
+int64_t read_size(const Json& config, const char* key, int64_t fallback, const std::string& where);
+// whole / parts; throws naming both fields where it does not divide.
+int64_t divide(int64_t whole, int64_t parts, const char* whole_name, const char* parts_name, const std::string& where);
+// An activation's canonical name; throws Error(kUnsupported) listing the known ones.
+std::string read_activation(const Json& config, const char* key, const char* fallback, const std::string& where);
+// bos_token_id / eos_token_id (eos may be a list: the first), vocab_size, dtype.
+void read_common(const Json& config, ModelConfig& out, const std::string& where);
+
+// flash-linear-attention's model shell: norms, gated MLP, embeddings, hybrid `attn` layers. Fills all but the linear
+// layers' mixers, which `linear_layer` gives.
+ModelConfig read_fla_model(const Json& config, const std::string& where, const LayerConfig& linear_layer);
+std::vector<TensorBinding> bind_fla_model(const ModelConfig& config);
+// head widths from hidden_size, expand_k / expand_v and num_heads; `round` names the field in errors.
+int64_t expanded_head(const Json& config, const char* expand_key, double fallback, int64_t hidden, int64_t heads,
+                      const std::string& where);
+
+}  // namespace microtome::families

@@ -1,0 +1,46 @@
+// family.h — a model family: config.json → ModelConfig, and checkpoint tensor names → canonical names. One folder each;
+// no branch on a family's name anywhere else. Free of LibTorch.
+//
+// Canonical names: embed.weight [vocab, d_model], pos_embed.weight [positions, d_model], blocks.{i}.ln1.weight|bias,
+// blocks.{i}.attn.<mixer weight>, blocks.{i}.ln2.*, blocks.{i}.mlp.{gate,up,down}.{weight,bias} ([out, in]), ln_final.*,
+// unembed.{weight,bias} ([vocab, d_model]; absent when tied).
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/base/json.h"
+#include "core/model/model_config.h"
+
+namespace microtome {
+
+// Where a canonical weight comes from: source[slice] (after transposing, when asked).
+struct TensorBinding {
+  std::string canonical;
+  std::string source;                  // name in the checkpoint
+  std::vector<int64_t> source_shape;   // expected there
+  bool transpose = false;              // a [in, out] matrix that is kept as [out, in]
+  int64_t begin = 0, length = -1;      // rows of the (transposed) matrix; -1: all
+  bool optional = false;
+};
+
+struct Family {
+  std::string name;
+  std::vector<std::string> model_types;                // config.json's model_type values
+  // Throws Error(kBadInput) naming the field, the value and what is allowed.
+  std::function<ModelConfig(const Json& config, const std::string& where)> read_config;
+  // has(name): whether the checkpoint holds a tensor, for formats with optional prefixes.
+  std::function<std::vector<TensorBinding>(const ModelConfig&, const std::function<bool(const std::string&)>& has)> bind;
+  // Checkpoint tensors that carry no information (mask buffers, rotary tables).
+  std::function<bool(const std::string& name)> ignorable;
+};
+
+// Mixer weights are bound by the mixer's own specs: canonical "blocks.i.attn.X" from source prefix + X.
+std::vector<TensorBinding> bind_mixer_weights(const LayerConfig& layer, int64_t d_model, const std::string& canonical_prefix,
+                                              const std::string& source_prefix);
+// ln weight and bias as the norm has them.
+void bind_norm(std::vector<TensorBinding>& out, const NormConfig& norm, int64_t d_model, const std::string& canonical,
+               const std::string& source);
+
+}  // namespace microtome

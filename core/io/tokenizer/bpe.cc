@@ -1,0 +1,318 @@
+#include <algorithm>
+#include <array>
+#include <queue>
+#include <unordered_map>
+
+#include "core/io/tokenizer/token_model.h"
+#include "core/io/tokenizer/unicode_text.h"
+
+namespace microtome::tok {
+namespace {
+
+constexpr size_t kMaxMerges = size_t{8} << 20;
+
+struct StringHash {
+  using is_transparent = void;
+  size_t operator()(std::string_view s) const { return std::hash<std::string_view>{}(s); }
+};
+using Vocabulary = std::unordered_map<std::string, uint32_t, StringHash, std::equal_to<>>;
+
+struct Merge {
+  uint32_t rank = 0, result = 0;
+};
+
+// (left id, right id) → merge, by open addressing: this is the inner loop of encoding.
+class MergeTable {
+ public:
+  explicit MergeTable(size_t count) {
+    size_t size = 16;
+    while (size < 2 * count) size *= 2;
+    keys_.assign(size, kEmpty);
+    values_.resize(size);
+  }
+  void set(uint32_t left, uint32_t right, Merge merge) {
+    const uint64_t key = key_of(left, right);
+    size_t i = slot(key);
+    while (keys_[i] != kEmpty && keys_[i] != key) i = (i + 1) & (keys_.size() - 1);
+    keys_[i] = key;
+    values_[i] = merge;
+  }
+  const Merge* find(uint32_t left, uint32_t right) const {
+    const uint64_t key = key_of(left, right);
+    for (size_t i = slot(key); keys_[i] != kEmpty; i = (i + 1) & (keys_.size() - 1)) {
+      if (keys_[i] == key) return &values_[i];
+    }
+    return nullptr;
+  }
+
+ private:
+  static constexpr uint64_t kEmpty = ~uint64_t{0};   // no pair: ids are below 2^24
+  static uint64_t key_of(uint32_t left, uint32_t right) { return (uint64_t{left} << 32) | right; }
+  size_t slot(uint64_t x) const {
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9ull;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBull;
+    return (x ^ (x >> 31)) & (keys_.size() - 1);
+  }
+  std::vector<uint64_t> keys_;
+  std::vector<Merge> values_;
+};
+
+struct Symbol {
+  uint32_t id;
+  int32_t previous, next;
+  uint32_t size;   // bytes; 0 once merged away
+};
+
+struct Candidate {
+  uint32_t rank, position, result;
+  bool operator>(const Candidate& o) const { return rank != o.rank ? rank > o.rank : position > o.position; }
+};
+
+class Bpe : public TokenModel {
+ public:
+  Bpe(const Json& spec, const std::string& where) : merges_(merge_count(spec, where)) {
+    read_vocabulary(spec, where);
+    const std::string here = where + ": model";
+    prefix_ = json_string(spec, "continuing_subword_prefix", "", here);
+    suffix_ = json_string(spec, "end_of_word_suffix", "", here);
+    unknown_ = json_string(spec, "unk_token", "", here);
+    fuse_unknown_ = json_bool(spec, "fuse_unk", false, here);
+    byte_fallback_ = json_bool(spec, "byte_fallback", false, here);
+    ignore_merges_ = json_bool(spec, "ignore_merges", false, here);
+    if (json_float(spec, "dropout", 0.0, here) != 0.0) {
+      throw Error(StatusCode::kUnsupported, "field 'dropout' makes the tokens of a text random", here,
+                  "set it to null");
+    }
+    where_ = where;
+    read_merges(spec, where);
+    static constexpr char kHex[] = "0123456789ABCDEF";
+    for (size_t b = 0; b < 256; ++b) {
+      const std::string name = std::string("<0x") + kHex[b >> 4] + kHex[b & 15] + ">";
+      const auto it = vocabulary_.find(name);
+      byte_ids_[b] = it == vocabulary_.end() ? -1 : static_cast<int64_t>(it->second);
+    }
+  }
+
+  void tokenize(std::string_view word, std::vector<ModelToken>& out) const override {
+    if (ignore_merges_) {
+      const auto it = vocabulary_.find(word);
+      if (it != vocabulary_.end()) {
+        out.push_back({it->second, 0, word.size()});
+        return;
+      }
+    }
+    std::vector<Symbol> symbols;
+    symbols.reserve(word.size());
+    spell(word, symbols);
+    merge(symbols);
+    size_t at = 0;
+    for (const Symbol& s : symbols) {
+      if (s.size == 0) continue;
+      out.push_back({s.id, at, at + s.size});
+      at += s.size;
+    }
+  }
+
+  std::optional<int64_t> id_of(std::string_view token) const override {
+    const auto it = vocabulary_.find(token);
+    return it == vocabulary_.end() ? std::nullopt : std::optional<int64_t>(it->second);
+  }
+  const std::string* token_of(int64_t id) const override {
+    return id < 0 || id >= size() ? nullptr : tokens_[static_cast<size_t>(id)];
+  }
+  int64_t size() const override { return static_cast<int64_t>(tokens_.size()); }
+
+ private:
+  static size_t merge_count(const Json& spec, const std::string& where) {
+    const auto it = spec.find("merges");
+    if (it == spec.end() || !it->is_array()) {
+      throw Error(StatusCode::kBadInput, "field 'model.merges' must be a list", where);
+    }
+    if (it->size() > kMaxMerges) {
+      throw Error(StatusCode::kBadInput, "field 'model.merges' has " + std::to_string(it->size()) + " entries", where,
+                  "at most " + std::to_string(kMaxMerges) + " are read");
+    }
+    return it->size();
+  }
+
+  void read_vocabulary(const Json& spec, const std::string& where) {
+    const auto it = spec.find("vocab");
+    if (it == spec.end() || !it->is_object()) {
+      throw Error(StatusCode::kBadInput, "field 'model.vocab' must be an object", where);
+    }
+    if (it->size() > kMaxVocabularySize) {
+      throw Error(StatusCode::kBadInput, "field 'model.vocab' has " + std::to_string(it->size()) + " entries", where,
+                  "at most " + std::to_string(kMaxVocabularySize) + " are read");
+    }
+    vocabulary_.reserve(it->size());
+    for (const auto& [token, value] : it->items()) {
+      const std::string field = "model.vocab['" + token.substr(0, 80) + "']";
+      if (!value.is_number_integer() || value.template get<int64_t>() < 0 ||
+          value.template get<int64_t>() > kMaxTokenId) {
+        throw Error(StatusCode::kBadInput, field + " must be a whole number from 0 to " + std::to_string(kMaxTokenId),
+                    where);
+      }
+      if (token.size() > kMaxTokenBytes) {
+        throw Error(StatusCode::kBadInput, field + " is a token of " + std::to_string(token.size()) + " bytes", where);
+      }
+      const auto id = value.template get<uint32_t>();
+      const auto [entry, fresh] = vocabulary_.emplace(token, id);
+      if (!fresh) throw Error(StatusCode::kBadInput, field + " is there twice", where);
+      if (id >= tokens_.size()) tokens_.resize(id + 1, nullptr);
+      if (tokens_[id] != nullptr) {
+        throw Error(StatusCode::kBadInput,
+                    field + " has the id " + std::to_string(id) + ", which is also that of '" + *tokens_[id] + "'", where);
+      }
+      tokens_[id] = &entry->first;   // nodes of an unordered_map stay where they are
+    }
+  }
+
+  uint32_t require(std::string_view token, size_t index, const std::string& where) const {
+    const auto it = vocabulary_.find(token);
+    if (it == vocabulary_.end()) {
+      throw Error(StatusCode::kBadInput,
+                  "merges[" + std::to_string(index) + "]: '" + std::string(token.substr(0, 200)) +
+                      "' is not in the vocabulary",
+                  where, "the file is damaged or its parts do not belong together");
+    }
+    return it->second;
+  }
+
+  void read_merges(const Json& spec, const std::string& where) {
+    uint32_t rank = 0;
+    size_t index = 0;
+    for (const Json& entry : spec.at("merges")) {
+      std::string_view left, right;
+      if (entry.is_string()) {
+        const std::string& line = entry.get_ref<const std::string&>();
+        if (line.starts_with("#version")) {   // the first line of an old merges.txt
+          ++index;
+          continue;
+        }
+        const size_t space = line.find(' ');
+        if (space != line.npos && line.find(' ', space + 1) == line.npos) {
+          left = std::string_view(line).substr(0, space);
+          right = std::string_view(line).substr(space + 1);
+        }
+      } else if (entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string()) {
+        left = entry[0].get_ref<const std::string&>();
+        right = entry[1].get_ref<const std::string&>();
+      }
+      if (left.empty() || right.empty()) {
+        throw Error(StatusCode::kBadInput, "merges[" + std::to_string(index) + "] must be \"left right\" or a list of two",
+                    where);
+      }
+      const uint32_t a = require(left, index, where), b = require(right, index, where);
+      if (right.size() < prefix_.size()) {
+        throw Error(StatusCode::kBadInput,
+                    "merges[" + std::to_string(index) + "]: '" + std::string(right) + "' is shorter than the prefix '" +
+                        prefix_ + "'",
+                    where);
+      }
+      const uint32_t result = require(std::string(left) + std::string(right.substr(prefix_.size())), index, where);
+      merges_.set(a, b, {rank++, result});
+      ++index;
+    }
+  }
+
+  uint32_t unknown_id() const {
+    const auto it = vocabulary_.find(unknown_);
+    if (it == vocabulary_.end()) {
+      throw Error(StatusCode::kBadInput, "the text needs the unknown token '" + unknown_ + "', which is not in the vocabulary",
+                  where_ + ": model.unk_token");
+    }
+    return it->second;
+  }
+
+  // The word's characters as symbols. A character without a token becomes its bytes, the unknown token, or (where the
+  // model has neither) nothing; the order of these steps is the reference's.
+  void spell(std::string_view word, std::vector<Symbol>& out) const {
+    const auto add = [&out](uint32_t id, size_t bytes) {
+      const auto n = static_cast<int32_t>(out.size());
+      if (n > 0) out.back().next = n;
+      out.push_back({id, n - 1, -1, static_cast<uint32_t>(bytes)});
+    };
+    size_t pending = 0;   // bytes of an unknown token not yet added
+    uint32_t pending_id = 0;
+    std::string decorated;
+    for (size_t i = 0; i < word.size();) {
+      const size_t n = utf8_width(word[i]);
+      std::string_view c = word.substr(i, n);
+      const bool first = i == 0, last = i + n >= word.size();
+      i += n;
+      if ((!first && !prefix_.empty()) || (last && !suffix_.empty())) {
+        decorated = (first ? "" : prefix_) + std::string(c) + (last ? suffix_ : "");
+        c = decorated;
+      }
+      const auto it = vocabulary_.find(c);
+      if (it != vocabulary_.end()) {
+        if (pending > 0) add(pending_id, pending);
+        pending = 0;
+        add(it->second, n);
+        continue;
+      }
+      if (byte_fallback_ && std::all_of(c.begin(), c.end(), [this](char b) {
+            return byte_ids_[static_cast<unsigned char>(b)] >= 0;
+          })) {
+        for (char b : c) add(static_cast<uint32_t>(byte_ids_[static_cast<unsigned char>(b)]), 1);
+        continue;
+      }
+      if (unknown_.empty()) continue;
+      if (pending > 0 && !fuse_unknown_) {
+        add(pending_id, pending);
+        pending = 0;
+      }
+      pending_id = unknown_id();
+      pending += n;
+    }
+    if (pending > 0) add(pending_id, pending);
+  }
+
+  void merge(std::vector<Symbol>& symbols) const {
+    std::vector<Candidate> first;
+    first.reserve(symbols.size());
+    for (size_t i = 0; i + 1 < symbols.size(); ++i) {
+      if (const Merge* m = merges_.find(symbols[i].id, symbols[i + 1].id)) {
+        first.push_back({m->rank, static_cast<uint32_t>(i), m->result});
+      }
+    }
+    std::priority_queue<Candidate, std::vector<Candidate>, std::greater<>> queue(std::greater<>{}, std::move(first));
+    while (!queue.empty()) {
+      const Candidate top = queue.top();
+      queue.pop();
+      Symbol& left = symbols[top.position];
+      if (left.size == 0 || left.next < 0) continue;
+      Symbol& right = symbols[static_cast<size_t>(left.next)];
+      const Merge* still = merges_.find(left.id, right.id);
+      if (still == nullptr || still->result != top.result) continue;   // one of the two has changed since
+      left.id = top.result;
+      left.size += right.size;
+      left.next = right.next;
+      right.size = 0;
+      if (left.next >= 0) symbols[static_cast<size_t>(left.next)].previous = static_cast<int32_t>(top.position);
+      if (left.previous >= 0) {
+        const auto p = static_cast<uint32_t>(left.previous);
+        if (const Merge* m = merges_.find(symbols[p].id, left.id)) queue.push({m->rank, p, m->result});
+      }
+      if (left.next >= 0) {
+        const Merge* m = merges_.find(left.id, symbols[static_cast<size_t>(left.next)].id);
+        if (m != nullptr) queue.push({m->rank, top.position, m->result});
+      }
+    }
+  }
+
+  Vocabulary vocabulary_;
+  std::vector<const std::string*> tokens_;   // by id; null where the vocabulary leaves one out
+  MergeTable merges_;
+  std::string prefix_, suffix_, unknown_, where_;
+  bool fuse_unknown_ = false, byte_fallback_ = false, ignore_merges_ = false;
+  std::array<int64_t, 256> byte_ids_{};
+};
+
+}  // namespace
+
+std::unique_ptr<TokenModel> make_bpe(const Json& spec, const std::string& where) {
+  return std::make_unique<Bpe>(spec, where);
+}
+
+}  // namespace microtome::tok

@@ -1,0 +1,118 @@
+#include "core/mixers/projections.h"
+
+#include <ATen/ATen.h>
+
+namespace microtome::mixers {
+
+namespace {
+
+std::string shape_text(const at::Tensor& t) {
+  std::string out = "[";
+  for (int64_t i = 0; i < t.dim(); ++i) out += (i ? ", " : "") + std::to_string(t.size(i));
+  return out + "]";
+}
+
+// Half types lose too much in sums of squares and angles; float64 stays what it is.
+at::Tensor at_least_float32(const at::Tensor& x) {
+  return x.scalar_type() == at::kHalf || x.scalar_type() == at::kBFloat16 ? x.to(at::kFloat) : x;
+}
+
+}  // namespace
+
+at::Tensor weight_or_none(const WeightMap& weights, const std::string& name) {
+  auto it = weights.find(name);
+  return it == weights.end() ? at::Tensor() : it->second;
+}
+
+at::Tensor project_heads(const MixerInput& in, const std::string& role, const at::Tensor& weight,
+                         const at::Tensor& bias, int64_t heads, int64_t query_heads) {
+  const int64_t width = weight.size(0) / heads;
+  auto split = in.split.find(role);
+  if (split == in.split.end()) {
+    at::Tensor y = at::linear(in.x, weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);
+    return y.view({y.size(0), y.size(1), heads, width});
+  }
+  const at::Tensor& x = split->second;
+  if (x.dim() != 4 || x.size(2) != query_heads || x.size(3) != weight.size(1))
+    throw Error(StatusCode::kBadInput, "hook_" + role + "_input has shape " + shape_text(x) +
+                                           ", expected [batch, pos, " + std::to_string(query_heads) + ", " +
+                                           std::to_string(weight.size(1)) + "]");
+  at::Tensor w = weight.view({heads, width, weight.size(1)});
+  at::Tensor b = bias.defined() ? bias.view({heads, width}) : at::Tensor();
+  if (query_heads != heads) {
+    w = w.repeat_interleave(query_heads / heads, 0);
+    if (b.defined()) b = b.repeat_interleave(query_heads / heads, 0);
+  }
+  at::Tensor y = at::einsum("bthd,hwd->bthw", {x, w});
+  return b.defined() ? y + b : y;
+}
+
+at::Tensor rotary(const at::Tensor& x, int64_t first_pos, int64_t rotary_dim, double theta, bool interleaved) {
+  const int64_t half = rotary_dim / 2;
+  auto f64 = at::TensorOptions().dtype(at::kDouble).device(x.device());
+  at::Tensor pos = at::arange(first_pos, first_pos + x.size(1), f64);
+  at::Tensor freq = at::pow(theta, at::arange(half, f64) * (-2.0 / rotary_dim));
+  at::Tensor angle = (pos.unsqueeze(1) * freq.unsqueeze(0)).unsqueeze(1);  // [pos, 1, half]
+  at::Tensor y = at_least_float32(x.slice(3, 0, rotary_dim));
+  at::Tensor c = angle.cos().to(y.scalar_type()), s = angle.sin().to(y.scalar_type());
+  at::Tensor a = interleaved ? y.slice(3, 0, rotary_dim, 2) : y.slice(3, 0, half);
+  at::Tensor b = interleaved ? y.slice(3, 1, rotary_dim, 2) : y.slice(3, half, rotary_dim);
+  at::Tensor ra = a * c - b * s, rb = b * c + a * s;
+  at::Tensor turned = interleaved ? at::stack({ra, rb}, -1).flatten(3) : at::cat({ra, rb}, 3);
+  turned = turned.to(x.scalar_type());
+  return rotary_dim == x.size(3) ? turned : at::cat({turned, x.slice(3, rotary_dim)}, 3);
+}
+
+namespace {
+
+// The last width-1 inputs before x, then x.
+at::Tensor with_window(const at::Tensor& x, int64_t width, const at::Tensor& window) {
+  if (width == 1) return x;
+  at::Tensor before = window.defined() ? window.to(x.options()) : x.new_zeros({x.size(0), width - 1, x.size(2)});
+  if (before.size(0) != x.size(0) || before.size(1) != width - 1 || before.size(2) != x.size(2))
+    throw Error(StatusCode::kBadInput, "the short convolution's window has shape " + shape_text(before) +
+                                           ", expected [" + std::to_string(x.size(0)) + ", " +
+                                           std::to_string(width - 1) + ", " + std::to_string(x.size(2)) + "]");
+  return at::cat({before, x}, 1);
+}
+
+}  // namespace
+
+at::Tensor short_conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, at::Tensor* window,
+                      bool silu) {
+  const int64_t width = weight.size(2), n = x.size(1);
+  at::Tensor all = with_window(x, width, window ? *window : at::Tensor());
+  // A sum of `width` shifted products: exact in every dtype, and it has a derivative of any order.
+  at::Tensor y;
+  for (int64_t w = 0; w < width; ++w) {
+    at::Tensor part = all.slice(1, w, w + n) * weight.select(2, w).select(1, 0);
+    y = y.defined() ? y + part : part;
+  }
+  if (bias.defined()) y = y + bias;
+  if (window) *window = all.slice(1, all.size(1) - (width - 1));
+  return silu ? at::silu(y) : y;
+}
+
+at::Tensor conv_windows(const at::Tensor& x, int64_t width, const at::Tensor& window_before) {
+  return with_window(x, width, window_before).unfold(1, width, 1);
+}
+
+at::Tensor conv_from_windows(const at::Tensor& windows, const at::Tensor& weight, const at::Tensor& bias, bool silu) {
+  at::Tensor y = (windows * weight.select(1, 0)).sum(-1);
+  if (bias.defined()) y = y + bias;
+  return silu ? at::silu(y) : y;
+}
+
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  at::Tensor y = at_least_float32(x);
+  y = y * at::rsqrt(y.square().mean(-1, true) + eps);
+  if (weight.defined()) y = y * weight.to(y.scalar_type());
+  return y.to(x.scalar_type());
+}
+
+at::Tensor l2_norm(const at::Tensor& x) {
+  at::Tensor y = at_least_float32(x);
+  return (y * at::rsqrt(y.square().sum(-1, true) + 1e-6)).to(x.scalar_type());
+}
+
+}  // namespace microtome::mixers

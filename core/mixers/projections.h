@@ -1,0 +1,45 @@
+// projections.h — what mixers share around their recurrence: head-wise linear maps that honour split inputs, rotary
+// embedding, short convolution, per-head norms.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+
+#include "core/mixers/token_mixer.h"
+
+namespace microtome::mixers {
+
+// weights.at(name), or an undefined tensor when absent.
+at::Tensor weight_or_none(const WeightMap& weights, const std::string& name);
+
+// The role's projection by heads: [batch, pos, out_heads, width].
+//   weight [heads*width, d_model], bias [heads*width] or undefined
+// Without a split input: x W^T + b, out_heads = heads. With one (in.split[role], one input a query head, query_heads of
+// them): head h of the query heads is projected by the rows of weight head h / (query_heads / heads), so the result is
+// ungrouped: out_heads = query_heads.
+at::Tensor project_heads(const MixerInput& in, const std::string& role, const at::Tensor& weight,
+                         const at::Tensor& bias, int64_t heads, int64_t query_heads);
+
+// Rotary position embedding, NeoX pairing (i, i + rotary_dim/2), or GPT-J pairing (2i, 2i+1) when interleaved. x [batch,
+// pos, head, d]; the first rotary_dim channels turn by position * theta^(-2i/rotary_dim). Angles are computed in float64.
+at::Tensor rotary(const at::Tensor& x, int64_t first_pos, int64_t rotary_dim, double theta, bool interleaved);
+
+// Depthwise causal convolution over positions, then SiLU: y[t, c] = silu(sum_w x[t - width + 1 + w, c] weight[c, 0, w] +
+// bias[c]). x [batch, pos, channel]; weight [channel, 1, width].
+// window: in, the last width-1 inputs before x[:, 0] ([batch, width-1, channel], undefined: zeros); out, the last width-1.
+// silu false leaves the activation out (delta-rule layers with another one on q and k).
+at::Tensor short_conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, at::Tensor* window,
+                      bool silu = true);
+// The windows themselves: [batch, pos, channel, width], the token's own input last (hook_conv_state), and the convolution
+// read from (perhaps changed) windows.
+at::Tensor conv_windows(const at::Tensor& x, int64_t width, const at::Tensor& window_before);
+at::Tensor conv_from_windows(const at::Tensor& windows, const at::Tensor& weight, const at::Tensor& bias,
+                             bool silu = true);
+
+// x / sqrt(mean(x^2) + eps) * weight over the last axis (weight may be undefined).
+at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
+// x / sqrt(sum(x^2) + 1e-6) over the last axis: fla's l2norm.
+at::Tensor l2_norm(const at::Tensor& x);
+
+}  // namespace microtome::mixers

@@ -1,0 +1,228 @@
+#include "core/mixers/recurrence.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <limits>
+
+namespace microtome::mixers {
+
+namespace {
+
+// Below this many tokens a loop over them costs less than the set-up of chunks.
+constexpr int64_t kShortSpan = 8;
+// Where only some outputs are read, the tokens before the first of them need states alone; cut at chunk borders.
+constexpr int64_t kReadBorder = 64;
+constexpr int64_t kPatternQueries = 256;
+
+std::string shape_text(const at::Tensor& t) {
+  std::string out = "[";
+  for (int64_t i = 0; i < t.dim(); ++i) out += (i ? ", " : "") + std::to_string(t.size(i));
+  return out + "]";
+}
+
+// Head h of `want` heads is head h / (want / have) of t.
+at::Tensor to_heads(const at::Tensor& t, int64_t axis, int64_t want, const char* what) {
+  const int64_t have = t.size(axis);
+  if (have == want) return t;
+  if (have == 0 || want % have != 0)
+    throw Error(StatusCode::kBadInput, std::string(what) + " has " + std::to_string(have) + " heads, which do not divide " +
+                                           std::to_string(want));
+  return t.repeat_interleave(want / have, axis);
+}
+
+at::Tensor incoming(const at::Tensor& given, at::IntArrayRef want, const at::TensorOptions& options, const char* what) {
+  if (!given.defined()) return at::zeros(want, options);
+  if (given.dim() != static_cast<int64_t>(want.size()) || given.size(1) == 0 || want[1] % given.size(1) != 0)
+    throw Error(StatusCode::kBadInput, std::string("the incoming state ") + what + " has shape " + shape_text(given) +
+                                           ", expected " + c10::str(want));
+  at::Tensor t = to_heads(given.to(options), 1, want[1], what);
+  if (t.sizes() != want)
+    throw Error(StatusCode::kBadInput, std::string("the incoming state ") + what + " has shape " + shape_text(given) +
+                                           ", expected " + c10::str(want));
+  return t;
+}
+
+}  // namespace
+
+RecurrenceInput RecurrenceInput::slice(int64_t from, int64_t to) const {
+  if (from == 0 && to == positions()) return *this;
+  auto part = [&](const at::Tensor& t) { return t.defined() ? t.slice(1, from, to) : t; };
+  return {part(q), part(k), part(v), part(g), part(beta), scale};
+}
+
+at::Tensor decay_at(const RecurrenceInput& in, int64_t t) { return in.g.select(1, t).exp().unsqueeze(-1); }
+
+at::Tensor outer(const at::Tensor& k, const at::Tensor& v) { return k.unsqueeze(-1) * v.unsqueeze(-2); }
+
+at::Tensor read_state(const at::Tensor& S, const at::Tensor& x) {
+  const int64_t B = S.size(0), H = S.size(1), G = x.size(1) / H;
+  return at::matmul(x.reshape({B, H, G, x.size(2)}), S).reshape({B, H * G, S.size(3)});
+}
+
+void LinearRecurrence::align(RecurrenceInput& in, RecurrentState& state) const {
+  const auto type = in.q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  int64_t heads = std::max(in.k.size(2), in.v.size(2));
+  if (in.g.defined()) heads = std::max(heads, in.g.size(2));
+  if (in.beta.defined()) heads = std::max(heads, in.beta.size(2));
+  if (state.S.defined() && state.S.dim() == 4) heads = std::max(heads, state.S.size(1));
+  in.k = to_heads(in.k.to(type), 2, heads, "k");
+  in.v = to_heads(in.v.to(type), 2, heads, "v");
+  if (in.g.defined()) in.g = to_heads(in.g.to(type), 2, heads, "the decay");
+  if (in.beta.defined()) in.beta = to_heads(in.beta.to(type), 2, heads, "beta");
+  in.q = in.q.to(type);
+  if (in.q.size(2) < heads) in.q = to_heads(in.q, 2, heads, "q");
+  if (in.q.size(2) % heads != 0)
+    throw Error(StatusCode::kBadInput, "q has " + std::to_string(in.q.size(2)) + " heads, no multiple of the state's " +
+                                           std::to_string(heads));
+  const int64_t B = in.q.size(0), K = in.k.size(3), V = in.v.size(3);
+  state.S = incoming(state.S, {B, heads, K, V}, in.k.options(), "S");
+  state.z = kind_.normalized ? incoming(state.z, {B, heads, K}, in.k.options(), "z") : at::Tensor();
+}
+
+SpanForm LinearRecurrence::form_for(MixerForm form, int64_t positions) const {
+  switch (form) {
+    case MixerForm::kNaive: return kind_.naive;
+    case MixerForm::kChunk: return kind_.chunk;
+    case MixerForm::kAuto: return positions < kShortSpan ? kind_.naive : kind_.chunk;
+    default:
+      throw Error(StatusCode::kUnsupported, std::string("mixer ") + kind_.name + " has no form '" + form_name(form) + "'",
+                  "", "use auto, naive or chunk");
+  }
+}
+
+at::Tensor LinearRecurrence::step(const RecurrenceInput& in, RecurrentState& state, HookScope* hooks, int64_t t) const {
+  at::Tensor q = in.q.select(1, t), k = in.k.select(1, t), v = in.v.select(1, t);
+  at::Tensor decayed = in.g.defined() ? state.S * decay_at(in, t) : state.S;
+  at::Tensor value = kind_.delta ? (v - read_state(decayed, k)) * in.beta.select(1, t).unsqueeze(-1) : v;
+  at::Tensor write = outer(k, value);
+  if (hooks) write = hooks->apply_at("hook_state_write", t, write);
+  state.S = decayed + write;
+  if (hooks) state.S = hooks->apply_at("hook_state", t, state.S);
+  at::Tensor o = read_state(state.S, q) * in.scale;
+  if (!kind_.normalized) return o;
+  state.z = state.z + k;
+  if (hooks) state.z = hooks->apply_at("hook_state_normalizer", t, state.z);
+  return o / (read_state(state.z.unsqueeze(-1), q) * in.scale + kNormalizerEps);
+}
+
+at::Tensor LinearRecurrence::spans(const RecurrenceInput& in, RecurrentState& state, HookScope& hooks,
+                                   MixerForm form) const {
+  const int64_t T = in.positions();
+  std::vector<bool> stop(static_cast<size_t>(T), false);
+  for (const char* point : {"hook_state", "hook_state_write", "hook_state_normalizer"}) {
+    if (!hooks.wants(point)) continue;
+    auto positions = hooks.positions(point);
+    if (!positions) stop.assign(stop.size(), true);
+    else for (int64_t p : *positions)
+      if (p >= 0 && p < T) stop[static_cast<size_t>(p)] = true;
+  }
+  // A state that is only looked at is what a span leaves behind; one that may change must be caught before its read-out.
+  const bool only_looked_at = !hooks.changes("hook_state") && !hooks.changes("hook_state_normalizer") &&
+                              !hooks.wants("hook_state_write");
+  std::vector<at::Tensor> outputs;
+  int64_t from = 0;
+  auto run_to = [&](int64_t to) {
+    if (to > from) outputs.push_back(form_for(form, to - from)(in.slice(from, to), state, true));
+    from = to;
+  };
+  for (int64_t t = 0; t < T; ++t) {
+    if (!stop[static_cast<size_t>(t)]) continue;
+    if (only_looked_at && t > from) {
+      run_to(t + 1);
+      hooks.apply_at("hook_state", t, state.S);
+      if (kind_.normalized) hooks.apply_at("hook_state_normalizer", t, state.z);
+    } else {
+      run_to(t);
+      outputs.push_back(step(in, state, &hooks, t).unsqueeze(1));
+      from = t + 1;
+    }
+  }
+  run_to(T);
+  return outputs.size() == 1 ? outputs[0] : at::cat(outputs, 1);
+}
+
+at::Tensor LinearRecurrence::read_only(const RecurrenceInput& in, RecurrentState& state, MixerForm form,
+                                       const std::vector<int64_t>& read) const {
+  const int64_t T = in.positions();
+  int64_t border = read.empty() ? T : read.front() / kReadBorder * kReadBorder;
+  if (border > 0) form_for(form, border)(in.slice(0, border), state, false);
+  if (read.empty()) return in.q.new_zeros({in.q.size(0), 0, in.q.size(2), in.v.size(3)});
+  at::Tensor z = form_for(form, T - border)(in.slice(border, T), state, true);
+  at::Tensor index = at::tensor(read, at::TensorOptions().dtype(at::kLong)).to(z.device()) - border;
+  return z.index_select(1, index);
+}
+
+at::Tensor LinearRecurrence::run(RecurrenceInput in, RecurrentState& state, HookScope& hooks, const MixerRun& run) const {
+  const bool zero_before = !state.S.defined();
+  align(in, state);
+  const bool stepped = hooks.wants("hook_state") || hooks.wants("hook_state_write") ||
+                       (kind_.normalized && hooks.wants("hook_state_normalizer"));
+  const bool pattern_wanted = hooks.wants("hook_pattern") || hooks.wants("hook_pattern_residual");
+  if (run.read && !stepped && !pattern_wanted) return read_only(in, state, run.form, *run.read);
+
+  const RecurrentState before = state;
+  at::Tensor z = stepped ? spans(in, state, hooks, run.form)
+                         : form_for(run.form, in.positions())(in, state, true);
+  if (pattern_wanted) z = implied(in, before, zero_before, z, hooks, run.form);
+  if (run.read) z = z.index_select(1, at::tensor(*run.read, at::TensorOptions().dtype(at::kLong)).to(z.device()));
+  return z;
+}
+
+at::Tensor LinearRecurrence::all_states(RecurrenceInput in, RecurrentState state) const {
+  align(in, state);
+  std::vector<at::Tensor> states;
+  for (int64_t t = 0; t < in.positions(); ++t) {
+    step(in, state, nullptr, t);
+    states.push_back(state.S);
+  }
+  return at::stack(states, 1);
+}
+
+at::Tensor LinearRecurrence::pattern(RecurrenceInput in, RecurrentState state, MixerForm form) const {
+  align(in, state);
+  const int64_t B = in.q.size(0), T = in.positions(), H = state.S.size(1), K = state.S.size(2);
+  state.S = in.k.new_zeros({B, H, K, 0});
+  std::vector<at::Tensor> rows;
+  for (int64_t from = 0; from < T; from += kPatternQueries) {
+    const int64_t to = std::min(T, from + kPatternQueries), m = to - from;
+    // Columns of later tokens are zero so far and not carried along.
+    state.S = at::constant_pad_nd(state.S, {0, m});
+    RecurrenceInput part = in.slice(from, to);
+    at::Tensor one_hot = at::constant_pad_nd(at::eye(m, in.k.options()), {from, 0});
+    part.v = one_hot.view({1, m, 1, to}).expand({B, m, H, to});
+    at::Tensor row = form_for(form, m)(part, state, true);
+    rows.push_back(to == T ? row : at::constant_pad_nd(row, {0, T - to}));
+  }
+  at::Tensor a = rows.size() == 1 ? rows[0] : at::cat(rows, 1);
+  return a.permute({0, 2, 1, 3}).contiguous();
+}
+
+at::Tensor LinearRecurrence::implied(const RecurrenceInput& in, const RecurrentState& before, bool zero_before,
+                                     const at::Tensor& z, HookScope& hooks, MixerForm form) const {
+  RecurrentState from_zero = before;
+  from_zero.S = at::Tensor();
+  at::Tensor a = pattern(in, from_zero, form);
+  at::Tensor v = to_heads(in.v, 2, in.q.size(2), "v").transpose(1, 2);
+  at::Tensor share;                        // what the incoming state alone contributes
+  if (!zero_before) {
+    RecurrentState alone = before;
+    RecurrenceInput silent = in;
+    silent.v = at::zeros_like(in.v);
+    share = form_for(form, in.positions())(silent, alone, true);
+  }
+  {
+    at::NoGradGuard no_grad;
+    at::Tensor mine = (share.defined() ? z - share : z).transpose(1, 2);
+    at::Tensor wrong = (at::matmul(a, v) - mine).square().sum({2, 3}).sqrt();
+    at::Tensor size = mine.square().sum({2, 3}).sqrt();
+    hooks.note("hook_pattern_residual", wrong / size.clamp_min(std::numeric_limits<float>::min()), {"batch", "head"});
+  }
+  if (!hooks.wants("hook_pattern")) return z;
+  at::Tensor used = hooks.apply("hook_pattern", a);
+  if (!hooks.changes("hook_pattern")) return z;
+  at::Tensor changed = at::matmul(used, v).transpose(1, 2);
+  return share.defined() ? changed + share : changed;
+}
+
+}  // namespace microtome::mixers

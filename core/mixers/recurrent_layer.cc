@@ -1,0 +1,174 @@
+#include "core/mixers/recurrent_layer.h"
+
+#include <ATen/ATen.h>
+
+#include "core/mixers/projections.h"
+
+namespace microtome::mixers {
+
+namespace {
+
+constexpr const char* kRoles[3] = {"q", "k", "v"};
+
+std::string shape_text(at::IntArrayRef sizes) {
+  std::string out = "[";
+  for (size_t i = 0; i < sizes.size(); ++i) out += (i ? ", " : "") + std::to_string(sizes[i]);
+  return out + "]";
+}
+
+// Channels of a depthwise weight or window by head, each head `times` times (k and v that split inputs left ungrouped).
+at::Tensor repeat_channels(const at::Tensor& t, int64_t axis, int64_t heads, int64_t times) {
+  if (!t.defined() || times == 1) return t;
+  std::vector<int64_t> shape = t.sizes().vec();
+  shape[axis] = heads;
+  shape.insert(shape.begin() + axis + 1, t.size(axis) / heads);
+  return t.reshape(shape).repeat_interleave(times, axis).flatten(axis, axis + 1);
+}
+
+at::Tensor take(MixerState* state, const std::string& name) {
+  if (!state) return {};
+  auto it = state->tensors.find(name);
+  return it == state->tensors.end() ? at::Tensor() : it->second;
+}
+
+at::Tensor point(HookScope& hooks, const char* name, const at::Tensor& value) {
+  return hooks.wants(name) ? hooks.apply(name, value) : value;
+}
+
+}  // namespace
+
+at::Tensor at_least_float32(const at::Tensor& x) {
+  return x.scalar_type() == at::kHalf || x.scalar_type() == at::kBFloat16 ? x.to(at::kFloat) : x;
+}
+
+MixerInput at_least_float32(const MixerInput& in, const std::string& role) {
+  MixerInput out{at_least_float32(in.x), {}};
+  if (auto it = in.split.find(role); it != in.split.end()) out.split[role] = at_least_float32(it->second);
+  return out;
+}
+
+RecurrentLayer::RecurrentLayer(RecurrentLayerConfig config, LinearRecurrence::Kind recurrence, WeightMap weights,
+                               const std::vector<WeightSpec>& specs)
+    : config_(std::move(config)), info_(layer_info(config_)), recurrence_(recurrence), weights_(std::move(weights)) {
+  for (const WeightSpec& s : specs) {
+    auto it = weights_.find(s.name);
+    if (it == weights_.end() || !it->second.defined()) {
+      if (s.optional) continue;
+      throw Error(StatusCode::kBadInput, "weight '" + s.name + "' is missing", "mixer " + config_.kind);
+    }
+    if (it->second.sizes() != at::IntArrayRef(s.shape))
+      throw Error(StatusCode::kBadInput, "weight '" + s.name + "' has shape " + shape_text(it->second.sizes()) +
+                                             ", expected " + shape_text(s.shape), "mixer " + config_.kind);
+  }
+}
+
+at::Tensor RecurrentLayer::weight_of(const std::string& name) const { return weight_or_none(weights_, name); }
+
+const at::Tensor& RecurrentLayer::weight(const std::string& name) const {
+  auto it = weights_.find(name);
+  if (it == weights_.end()) throw Error(StatusCode::kInternal, "weight '" + name + "' is missing", "mixer " + config_.kind);
+  return it->second;
+}
+
+void RecurrentLayer::convolve(at::Tensor (&qkv)[3], MixerState* state, HookScope& hooks) const {
+  const int64_t stored[3] = {config_.q_heads, config_.k_heads, config_.v_heads};
+  at::Tensor weights[3], biases[3], before[3], windows[3];
+  const bool windows_wanted = hooks.wants("hook_conv_state");
+  for (int i = 0; i < 3; ++i) {
+    const std::string role = kRoles[i];
+    qkv[i] = point(hooks, ("hook_" + role + "_pre_conv").c_str(), qkv[i]);
+    const int64_t heads = qkv[i].size(2), channels = heads * qkv[i].size(3), times = heads / stored[i];
+    weights[i] = repeat_channels(weight(role + "_conv1d.weight"), 0, stored[i], times);
+    biases[i] = repeat_channels(weight_of(role + "_conv1d.bias"), 0, stored[i], times);
+    before[i] = take(state, "conv_" + role);
+    // A window kept by a run with grouped heads, read by one without.
+    if (before[i].defined() && before[i].dim() == 3 && before[i].size(2) * times == channels)
+      before[i] = repeat_channels(before[i], 2, stored[i], times);
+    at::Tensor flat = qkv[i].flatten(2);
+    if (windows_wanted) windows[i] = conv_windows(flat, config_.conv_size, before[i]);
+    at::Tensor y = short_conv(flat, weights[i], biases[i], &before[i], i == 2 || config_.conv_silu_qk);
+    qkv[i] = y.view({y.size(0), y.size(1), heads, channels / heads});
+    if (state && before[i].size(1) > 0) state->tensors["conv_" + role] = before[i];
+  }
+  if (!windows_wanted) return;
+  at::Tensor all = hooks.apply("hook_conv_state", at::cat({windows[0], windows[1], windows[2]}, 2));
+  if (!hooks.changes("hook_conv_state")) return;
+  int64_t from = 0;
+  for (int i = 0; i < 3; ++i) {
+    const int64_t channels = windows[i].size(2);
+    at::Tensor y = conv_from_windows(all.slice(2, from, from + channels), weights[i], biases[i],
+                                     i == 2 || config_.conv_silu_qk);
+    qkv[i] = y.view(qkv[i].sizes());
+    from += channels;
+  }
+}
+
+at::Tensor RecurrentLayer::gate(const MixerInput& in) const {
+  at::Tensor g = project_heads(in, "gate", weight("g_proj.weight"), {}, config_.heads, config_.heads);
+  return config_.gate == "sigmoid" ? at::sigmoid(g) : at::silu(g);
+}
+
+at::Tensor RecurrentLayer::output(const at::Tensor& z, const at::Tensor& gate, HookScope& hooks) const {
+  at::Tensor y = z;
+  if (!config_.norm.empty()) {
+    y = rms_norm(y, config_.norm_affine ? weight(config_.norm) : at::Tensor(), config_.norm_eps);
+    y = point(hooks, "hook_z_normalized", y);
+  }
+  if (gate.defined()) y = y * gate;
+  const at::Tensor& w = weight("o_proj.weight");
+  if (hooks.wants("hook_result")) {
+    at::Tensor by_head = w.view({config_.d_model, config_.heads, config_.head_v});
+    at::Tensor result = hooks.apply("hook_result", at::einsum("bthv,dhv->bthd", {y, by_head}));
+    if (hooks.changes("hook_result")) return result.sum(2);
+  }
+  return at::linear(y.flatten(2), w);
+}
+
+at::Tensor RecurrentLayer::forward(const MixerInput& in, MixerState* state, HookScope& hooks,
+                                   const MixerRun& run) const {
+  const RecurrentLayerConfig& c = config_;
+  if (in.x.dim() != 3 || in.x.size(2) != c.d_model || in.x.size(1) < 1)
+    throw Error(StatusCode::kBadInput, "x has shape " + shape_text(in.x.sizes()) + ", expected [batch, pos, " +
+                                           std::to_string(c.d_model) + "] with pos at least 1", "mixer " + c.kind);
+  at::Tensor qkv[3] = {project_heads(in, "q", weight("q_proj.weight"), {}, c.q_heads, c.heads),
+                       project_heads(in, "k", weight("k_proj.weight"), {}, c.k_heads, c.heads),
+                       project_heads(in, "v", weight("v_proj.weight"), {}, c.v_heads, c.heads)};
+  if (c.conv_size) convolve(qkv, state, hooks);
+
+  RecurrenceInput r;
+  r.q = point(hooks, "hook_q", map_q(qkv[0]));
+  r.k = point(hooks, "hook_k", map_k(qkv[1]));
+  r.v = point(hooks, "hook_v", map_v(qkv[2]));
+  if (c.rotary) {
+    r.q = point(hooks, "hook_rot_q", rotary(r.q, hooks.first_pos(), c.d_k, c.rope_theta, false));
+    r.k = point(hooks, "hook_rot_k", rotary(r.k, hooks.first_pos(), c.d_k, c.rope_theta, false));
+  }
+  if (c.decay_width) r.g = point(hooks, "hook_decay", decay(in));
+  if (c.beta_heads) r.beta = point(hooks, "hook_beta", beta(in));
+  r.scale = 1.0 / std::sqrt(static_cast<double>(c.d_k));
+
+  RecurrentState s{take(state, "S"), take(state, "z")};
+  at::Tensor z = recurrence_.run(r, s, hooks, run).to(in.x.scalar_type());
+  if (state) {
+    state->tensors["S"] = s.S;
+    if (s.z.defined()) state->tensors["z"] = s.z;
+  }
+  z = point(hooks, "hook_z", z);
+
+  at::Tensor g;
+  if (!c.gate.empty()) {
+    if (run.read && z.size(1) != in.x.size(1)) {
+      at::Tensor index = at::tensor(*run.read, at::TensorOptions().dtype(at::kLong)).to(in.x.device());
+      MixerInput only{in.x.index_select(1, index), {}};
+      for (const auto& [role, x] : in.split)
+        if (role == "gate") only.split[role] = x.index_select(1, index);
+      g = gate(only);
+    } else {
+      g = gate(in);
+    }
+    g = point(hooks, "hook_gate", g);
+  }
+  return output(z, g, hooks);
+}
+
+}  // namespace microtome::mixers

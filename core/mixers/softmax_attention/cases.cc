@@ -1,0 +1,36 @@
+// Conformance cases: one a variant that a family may ask for, with sizes that are no powers of two.
+#include "core/mixers/softmax_attention/parts.h"
+
+namespace microtome::mixers {
+namespace {
+
+MixerCase make(const std::string& name, int64_t heads, int64_t kv_heads, int64_t head_dim,
+               const std::vector<std::pair<std::string, ParamValue>>& more) {
+  MixerCase c;
+  c.name = name;
+  c.params.set("num_heads", heads);
+  c.params.set("num_kv_heads", kv_heads);
+  c.params.set("head_dim", head_dim);
+  for (const auto& [key, value] : more) c.params.set(key, value);
+  return c;
+}
+
+}  // namespace
+
+std::vector<MixerCase> softmax_attention_cases() {
+  const int64_t half = 4;
+  return {
+      make("mha", 4, 4, 8, {{"q_bias", true}, {"k_bias", true}, {"v_bias", true}, {"o_bias", true}}),
+      make("gqa_rope", 4, 2, 8, {{"rotary_dim", int64_t{8}}, {"rope_theta", 500.0}}),
+      make("mqa_partial_rope_gptj", 3, 1, 10, {{"rotary_dim", half}, {"rope_interleaved", true}, {"q_bias", true}}),
+      make("window5_qk_norm", 4, 2, 8, {{"window", int64_t{5}}, {"rotary_dim", int64_t{8}}, {"qk_norm", true},
+                                        {"norm_eps", 1e-6}}),
+      make("window1", 2, 2, 6, {{"window", int64_t{1}}}),
+      make("alibi_6_heads", 6, 3, 4, {{"alibi", true}, {"o_bias", true}}),
+      make("softcap_scale", 4, 2, 8, {{"softcap", 3.0}, {"scale", 0.25}, {"rotary_dim", int64_t{8}}}),
+      make("sinks_window", 4, 2, 8, {{"sinks", true}, {"window", int64_t{4}}, {"rotary_dim", int64_t{8}}}),
+      make("bidirectional", 4, 4, 8, {{"causal", false}, {"q_bias", true}}),
+  };
+}
+
+}  // namespace microtome::mixers

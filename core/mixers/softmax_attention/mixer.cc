@@ -1,0 +1,284 @@
+// Softmax attention as a token mixer: weights, hook points, keys and values kept between runs.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "core/base/status.h"
+#include "core/mixers/projections.h"
+#include "core/mixers/registry.h"
+#include "core/mixers/softmax_attention/attention.h"
+#include "core/mixers/softmax_attention/parts.h"
+
+namespace microtome::mixers {
+namespace {
+
+constexpr const char* kKind = "softmax_attention";
+
+struct Config {
+  int64_t heads, kv_heads, head_dim, rotary_dim, window;
+  double rope_theta, scale, softcap, norm_eps;
+  bool rope_interleaved, alibi, qk_norm, causal, sinks;
+  bool q_bias, k_bias, v_bias, o_bias;
+};
+
+void require(bool good, const std::string& what, const char* field) {
+  if (!good) throw Error(StatusCode::kBadInput, what, std::string(kKind) + "." + field);
+}
+
+Config read_config(const Params& p, int64_t d_model) {
+  constexpr int64_t kMost = 1 << 20;     // far beyond any model; keeps products of two sizes inside int64
+  Config c{};
+  require(d_model > 0 && d_model <= kMost, "d_model is " + std::to_string(d_model), "d_model");
+  c.heads = p.get_int("num_heads");
+  require(c.heads > 0 && c.heads <= kMost, "num_heads is " + std::to_string(c.heads), "num_heads");
+  c.kv_heads = p.get_int("num_kv_heads", c.heads);
+  require(c.kv_heads > 0 && c.heads % c.kv_heads == 0, "num_kv_heads is " + std::to_string(c.kv_heads) +
+          ", which does not divide num_heads " + std::to_string(c.heads), "num_kv_heads");
+  c.head_dim = p.get_int("head_dim", d_model / c.heads);
+  require(c.head_dim > 0 && c.head_dim <= kMost, "head_dim is " + std::to_string(c.head_dim), "head_dim");
+  c.rotary_dim = p.get_int("rotary_dim", 0);
+  require(c.rotary_dim >= 0 && c.rotary_dim <= c.head_dim && c.rotary_dim % 2 == 0, "rotary_dim is " +
+          std::to_string(c.rotary_dim) + ", not an even number up to head_dim " + std::to_string(c.head_dim), "rotary_dim");
+  c.rope_theta = p.get_float("rope_theta", 10000.0);
+  require(c.rope_theta > 0, "rope_theta is not positive", "rope_theta");
+  c.window = p.get_int("window", 0);
+  require(c.window >= 0, "window is negative", "window");
+  c.scale = p.get_float("scale", 0.0);
+  if (c.scale == 0) c.scale = 1.0 / std::sqrt(static_cast<double>(c.head_dim));
+  c.softcap = p.get_float("softcap", 0.0);
+  require(c.softcap >= 0, "softcap is negative", "softcap");
+  c.norm_eps = p.get_float("norm_eps", 1e-6);
+  require(c.norm_eps >= 0, "norm_eps is negative", "norm_eps");
+  c.rope_interleaved = p.get_bool("rope_interleaved", false);
+  c.alibi = p.get_bool("alibi", false);
+  c.qk_norm = p.get_bool("qk_norm", false);
+  c.causal = p.get_bool("causal", true);
+  c.sinks = p.get_bool("sinks", false);
+  c.q_bias = p.get_bool("q_bias", false);
+  c.k_bias = p.get_bool("k_bias", false);
+  c.v_bias = p.get_bool("v_bias", false);
+  c.o_bias = p.get_bool("o_bias", false);
+  return c;
+}
+
+bool has_fused_form(const Config& c) { return c.softcap == 0 && !c.alibi && !c.sinks; }
+
+MixerInfo make_info(const Params& params, int64_t d_model) {
+  const Config c = read_config(params, d_model);
+  MixerInfo info;
+  info.kind = kKind;
+  info.heads = c.heads;
+  info.kv_heads = c.kv_heads;
+  info.d_k = info.d_v = c.head_dim;
+  info.forms = {MixerForm::kNaive};
+  if (has_fused_form(c)) info.forms.push_back(MixerForm::kChunk);
+  info.inputs = {"q", "k", "v"};
+  const std::string grouped = c.kv_heads == c.heads ? "" : "over key/value heads; over query heads with a split input";
+  const std::vector<std::string> by_head = {"batch", "pos", "head", "d_head"};
+  const std::vector<std::string> square = {"batch", "head", "q_pos", "k_pos"};
+  info.points.push_back({"hook_q", by_head, {-1, -1, c.heads, c.head_dim}, false, ""});
+  info.points.push_back({"hook_k", by_head, {-1, -1, c.kv_heads, c.head_dim}, false, grouped});
+  info.points.push_back({"hook_v", by_head, {-1, -1, c.kv_heads, c.head_dim}, false, grouped});
+  if (c.rotary_dim > 0) {
+    info.points.push_back({"hook_rot_q", by_head, {-1, -1, c.heads, c.head_dim}, false, ""});
+    info.points.push_back({"hook_rot_k", by_head, {-1, -1, c.kv_heads, c.head_dim}, false, grouped});
+  }
+  info.points.push_back({"hook_attn_scores", square, {-1, c.heads, -1, -1}, true, "after the mask, before the softmax"});
+  info.points.push_back({"hook_pattern", square, {-1, c.heads, -1, -1}, true,
+                         c.sinks ? "rows sum to less than 1: the sink's share is dropped" : ""});
+  info.points.push_back({"hook_z", {"batch", "pos", "head", "d_v"}, {-1, -1, c.heads, c.head_dim}, false, ""});
+  info.points.push_back({"hook_result", {"batch", "pos", "head", "d_model"}, {-1, -1, c.heads, d_model}, true,
+                         "without the output bias"});
+  return info;
+}
+
+std::vector<WeightSpec> weight_specs(const Params& params, int64_t d_model) {
+  const Config c = read_config(params, d_model);
+  const int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
+  std::vector<WeightSpec> out = {{"q_proj.weight", {q, d_model}}, {"k_proj.weight", {kv, d_model}},
+                                 {"v_proj.weight", {kv, d_model}}, {"o_proj.weight", {d_model, q}}};
+  if (c.q_bias) out.push_back({"q_proj.bias", {q}});
+  if (c.k_bias) out.push_back({"k_proj.bias", {kv}});
+  if (c.v_bias) out.push_back({"v_proj.bias", {kv}});
+  if (c.o_bias) out.push_back({"o_proj.bias", {d_model}});
+  if (c.qk_norm) {
+    out.push_back({"q_norm.weight", {c.head_dim}});
+    out.push_back({"k_norm.weight", {c.head_dim}});
+  }
+  if (c.sinks) out.push_back({"sinks", {c.heads}});
+  return out;
+}
+
+// Joins what was kept with what is new. A split input makes k and v one a query head; the other part then follows.
+at::Tensor join(const MixerState* state, const char* name, const at::Tensor& now) {
+  if (!state) return now;
+  auto it = state->tensors.find(name);
+  if (it == state->tensors.end() || !it->second.defined()) return now;
+  const at::Tensor& before = it->second;
+  const bool fits = before.dim() == 4 && before.size(0) == now.size(0) && before.size(3) == now.size(3) &&
+                    (before.size(2) % now.size(2) == 0 || now.size(2) % before.size(2) == 0);
+  if (!fits)
+    throw Error(StatusCode::kBadInput, "the state has shape " + c10::str(before.sizes()) + ", which does not continue " +
+                c10::str(now.sizes()), std::string(kKind) + " state '" + name + "'");
+  const int64_t heads = std::max(before.size(2), now.size(2));
+  return at::cat({repeat_heads(before.to(now.options()), heads), repeat_heads(now, heads)}, 1);
+}
+
+// Rotates queries of chosen positions: each unbroken run of them at its own first position.
+at::Tensor rotate_rows(const at::Tensor& q, const QueryRows& rows, int64_t first_pos, const Config& c) {
+  if (!rows.read) return rotary(q, first_pos, c.rotary_dim, c.rope_theta, c.rope_interleaved);
+  const std::vector<int64_t>& read = *rows.read;
+  std::vector<at::Tensor> parts;
+  for (size_t begin = 0, end = 0; begin < read.size(); begin = end) {
+    for (end = begin + 1; end < read.size() && read[end] == read[end - 1] + 1;) ++end;
+    at::Tensor run = q.narrow(1, static_cast<int64_t>(begin), static_cast<int64_t>(end - begin));
+    parts.push_back(rotary(run, first_pos + read[begin], c.rotary_dim, c.rope_theta, c.rope_interleaved));
+  }
+  return at::cat(parts, 1);
+}
+
+class SoftmaxAttention : public TokenMixer {
+ public:
+  SoftmaxAttention(const Params& params, int64_t d_model, WeightMap weights)
+      : info_(make_info(params, d_model)), c_(read_config(params, d_model)), d_model_(d_model), w_(std::move(weights)) {
+    for (const WeightSpec& spec : weight_specs(params, d_model)) {
+      auto it = w_.find(spec.name);
+      if (it == w_.end() || !it->second.defined())
+        throw Error(StatusCode::kBadInput, "the weight is missing", std::string(kKind) + " '" + spec.name + "'");
+      if (it->second.sizes() != at::IntArrayRef(spec.shape))
+        throw Error(StatusCode::kBadInput, "the weight has shape " + c10::str(it->second.sizes()) + ", expected " +
+                    c10::str(at::IntArrayRef(spec.shape)), std::string(kKind) + " '" + spec.name + "'");
+    }
+    options_.scale = c_.scale;
+    options_.softcap = c_.softcap;
+    options_.window = c_.window;
+    options_.causal = c_.causal;
+    options_.alibi = c_.alibi;
+    options_.sinks = c_.sinks ? w_.at("sinks") : at::Tensor();
+  }
+
+  const MixerInfo& info() const override { return info_; }
+
+  at::Tensor forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const override {
+    QueryRows rows;
+    check(in, state, run, rows);
+    MixerInput asked = in;
+    if (rows.read) {
+      at::Tensor index = at::tensor(*rows.read, at::TensorOptions().dtype(at::kLong)).to(in.x.device());
+      asked.x = in.x.index_select(1, index);
+      for (auto& [role, x] : asked.split) x = x.index_select(1, index);
+    }
+    at::Tensor q = project(asked, "q", c_.heads), k = project(in, "k", c_.kv_heads), v = project(in, "v", c_.kv_heads);
+    if (c_.qk_norm) {
+      q = rms_norm(q, w_.at("q_norm.weight"), c_.norm_eps);
+      k = rms_norm(k, w_.at("k_norm.weight"), c_.norm_eps);
+    }
+    q = hooks.apply("hook_q", q);
+    k = hooks.apply("hook_k", k);
+    v = hooks.apply("hook_v", v);
+    const int64_t past = state ? kept(*state) : 0;
+    // Keys that a window has dropped are fewer than the positions before; without a plan the kept ones are all there is.
+    const int64_t first_pos = std::max(hooks.first_pos(), past);
+    if (c_.rotary_dim > 0) {
+      q = hooks.apply("hook_rot_q", rotate_rows(q, rows, first_pos, c_));
+      k = hooks.apply("hook_rot_k", rotary(k, first_pos, c_.rotary_dim, c_.rope_theta, c_.rope_interleaved));
+    }
+    k = join(state, "k", k);
+    v = join(state, "v", v);
+    rows.past = past;
+    if (state) keep(*state, k, v);
+    at::Tensor z = hooks.apply("hook_z", attend(q, k, v, hooks, run.form, rows, first_pos));
+    return output(z, hooks);
+  }
+
+ private:
+  void check(const MixerInput& in, const MixerState* state, const MixerRun& run, QueryRows& rows) const {
+    if (!in.x.defined() || in.x.dim() != 3 || in.x.size(2) != d_model_)
+      throw Error(StatusCode::kBadInput, "x has shape " + (in.x.defined() ? c10::str(in.x.sizes()) : "none") +
+                  ", expected [batch, pos, " + std::to_string(d_model_) + "]", kKind);
+    if (state && !c_.causal)
+      throw Error(StatusCode::kUnsupported, "attention in both directions keeps no state between runs", kKind,
+                  "run the whole sequence at once");
+    rows.tokens = in.x.size(1);
+    rows.read = run.read;
+    if (!run.read) return;
+    for (int64_t p : *run.read) {
+      if (p < 0 || p >= rows.tokens)
+        throw Error(StatusCode::kBadInput, "position " + std::to_string(p) + " to read is outside " +
+                    std::to_string(rows.tokens) + " tokens", kKind);
+    }
+    if (run.read->empty()) throw Error(StatusCode::kBadInput, "no position to read was given", kKind);
+  }
+
+  at::Tensor project(const MixerInput& in, const std::string& role, int64_t heads) const {
+    return project_heads(in, role, w_.at(role + "_proj.weight"), weight_or_none(w_, role + "_proj.bias"), heads, c_.heads);
+  }
+
+  static int64_t kept(const MixerState& state) {
+    auto it = state.tensors.find("k");
+    return it == state.tensors.end() || !it->second.defined() || it->second.dim() != 4 ? 0 : it->second.size(1);
+  }
+
+  // The next token sees window - 1 keys before its own. A copy, so that the dropped ones are freed.
+  void keep(MixerState& state, const at::Tensor& k, const at::Tensor& v) const {
+    const int64_t have = k.size(1), want = c_.window > 0 ? std::min(have, c_.window - 1) : have;
+    auto last = [&](const at::Tensor& x) { return want == have ? x : x.narrow(1, have - want, want).clone(); };
+    state.tensors["k"] = last(k);
+    state.tensors["v"] = last(v);
+  }
+
+  at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, HookScope& hooks, MixerForm form,
+                    const QueryRows& rows, int64_t first_pos) const {
+    const bool looked_at = hooks.wants("hook_attn_scores") || hooks.wants("hook_pattern");
+    if (!looked_at && form != MixerForm::kNaive && has_fused_form(c_)) return attention_fused(q, k, v, options_, rows);
+    // Hooks count k_pos from the start of the sequence: keys that a window dropped are there, unseen.
+    const int64_t dropped = first_pos - rows.past;
+    auto hooked = [&](const char* name, const at::Tensor& x, double unseen) {
+      if (!hooks.wants(name)) return x;
+      if (dropped == 0) return hooks.apply(name, x);
+      return hooks.apply(name, at::constant_pad_nd(x, {dropped, 0}, unseen)).narrow(-1, dropped, x.size(-1));
+    };
+    constexpr double kInfinity = std::numeric_limits<double>::infinity();
+    at::Tensor scores = hooked("hook_attn_scores", attention_scores(q, k, options_, rows), -kInfinity);
+    at::Tensor pattern = hooked("hook_pattern", attention_pattern(scores, options_), 0.0);
+    return attention_mix(pattern, v).to(q.scalar_type());
+  }
+
+  at::Tensor output(const at::Tensor& z, HookScope& hooks) const {
+    const at::Tensor& weight = w_.at("o_proj.weight");
+    const at::Tensor bias = weight_or_none(w_, "o_proj.bias");
+    if (hooks.wants("hook_result")) {
+      at::Tensor by_head = weight.view({d_model_, c_.heads, c_.head_dim}).permute({1, 2, 0});
+      at::Tensor result = hooks.apply("hook_result", at::matmul(z.unsqueeze(3), by_head).squeeze(3));
+      if (hooks.changes("hook_result")) return bias.defined() ? result.sum(2) + bias : result.sum(2);
+    }
+    return at::linear(z.flatten(2, 3), weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);
+  }
+
+  MixerInfo info_;
+  Config c_;
+  int64_t d_model_;
+  WeightMap w_;
+  AttentionOptions options_;
+};
+
+}  // namespace
+
+void register_softmax_attention(Registry& registry) {
+  MixerKind kind;
+  kind.name = kKind;
+  kind.aliases = {"attn", "mha", "softmax", "transformer"};
+  kind.paper = "arXiv 1706.03762, 1911.02150, 2305.13245";
+  kind.info = make_info;
+  kind.weights = weight_specs;
+  kind.create = [](const Params& params, int64_t d_model, WeightMap weights) -> std::unique_ptr<TokenMixer> {
+    return std::make_unique<SoftmaxAttention>(params, d_model, std::move(weights));
+  };
+  kind.op = softmax_attention_op;
+  kind.cases = softmax_attention_cases();
+  registry.add(std::move(kind));
+}
+
+}  // namespace microtome::mixers

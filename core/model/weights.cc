@@ -1,0 +1,163 @@
+#include "core/model/weights.h"
+
+#include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/CPUGeneratorImpl.h>
+
+#include <set>
+
+#include "core/base/log.h"
+#include "core/families/family.h"
+
+namespace microtome {
+namespace {
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string out = "[";
+  for (size_t i = 0; i < shape.size(); ++i) out += (i ? "," : "") + std::to_string(shape[i]);
+  return out + "]";
+}
+
+at::ScalarType scalar_type(DType d) {
+  switch (d) {
+    case DType::kF64: return at::kDouble;
+    case DType::kF32: return at::kFloat;
+    case DType::kF16: return at::kHalf;
+    case DType::kBF16: return at::kBFloat16;
+    case DType::kI64: return at::kLong;
+    case DType::kI32: return at::kInt;
+    case DType::kI16: return at::kShort;
+    case DType::kI8: return at::kChar;
+    case DType::kU8: return at::kByte;
+    case DType::kBool: return at::kBool;
+    default: throw Error(StatusCode::kUnsupported, std::string("tensors of type ") + dtype_name(d) + " cannot be used");
+  }
+}
+
+bool is_float(DType d) { return d == DType::kF64 || d == DType::kF32 || d == DType::kF16 || d == DType::kBF16; }
+
+std::function<bool(const std::string&)> holder(const Checkpoint& c) {
+  return [&c](const std::string& name) { return c.find(name) != nullptr; };
+}
+
+// The shape a binding's tensor has under its canonical name.
+std::vector<int64_t> canonical_shape(const TensorBinding& b) {
+  std::vector<int64_t> s = b.source_shape;
+  if (b.transpose) std::swap(s[0], s[1]);
+  if (b.length >= 0) s[0] = b.length;
+  return s;
+}
+
+}  // namespace
+
+const at::Tensor& ModelWeights::get(const std::string& name) const {
+  auto it = tensors.find(name);
+  if (it == tensors.end()) throw Error(StatusCode::kInternal, "weight '" + name + "' was not loaded");
+  return it->second;
+}
+
+at::Tensor ModelWeights::find(const std::string& name) const {
+  auto it = tensors.find(name);
+  return it == tensors.end() ? at::Tensor() : it->second;
+}
+
+WeightMap ModelWeights::below(const std::string& prefix) const {
+  WeightMap out;
+  for (auto it = tensors.lower_bound(prefix); it != tensors.end() && it->first.rfind(prefix, 0) == 0; ++it)
+    out.emplace(it->first.substr(prefix.size()), it->second);
+  return out;
+}
+
+at::Tensor tensor_of_entry(const TensorEntry& entry, const std::shared_ptr<const void>& keep_alive) {
+  at::TensorOptions options = at::TensorOptions().dtype(scalar_type(entry.dtype));
+  if (entry.count() == 0) return at::empty(entry.shape, options);
+  // A header length that is no multiple of the element size leaves the data unaligned: legal, but it must be copied.
+  if (reinterpret_cast<uintptr_t>(entry.data) % dtype_size(entry.dtype)) {
+    at::Tensor copy = at::empty(entry.shape, options);
+    std::memcpy(copy.mutable_data_ptr(), entry.data, entry.bytes);
+    return copy;
+  }
+  auto* keep = new std::shared_ptr<const void>(keep_alive);
+  return at::from_blob(const_cast<uint8_t*>(entry.data), entry.shape, [keep](void*) { delete keep; }, options);
+}
+
+std::vector<std::string> check_weights(const Checkpoint& checkpoint, const Family& family, const ModelConfig& config) {
+  const std::string& where = checkpoint.folder();
+  std::set<std::string> used;
+  for (const TensorBinding& b : family.bind(config, holder(checkpoint))) {
+    const TensorEntry* e = checkpoint.find(b.source);
+    if (!e) {
+      if (b.optional) continue;
+      throw Error(StatusCode::kBadInput, "tensor '" + b.source + "' of shape " + shape_text(b.source_shape) + " is missing",
+                  where, "the checkpoint does not fit its config.json; save it again");
+    }
+    used.insert(b.source);
+    if (e->shape != b.source_shape)
+      throw Error(StatusCode::kBadInput, "tensor '" + b.source + "' has shape " + shape_text(e->shape) +
+                  ", expected " + shape_text(b.source_shape), where, "the checkpoint does not fit its config.json");
+    if (!is_float(e->dtype))
+      throw Error(StatusCode::kBadInput, "tensor '" + b.source + "' is stored as " + dtype_name(e->dtype), where,
+                  "weights must be F64, F32, F16 or BF16");
+  }
+  std::vector<std::string> unused;
+  for (const std::string& name : checkpoint.names())
+    if (!used.count(name) && !family.ignorable(name)) unused.push_back(name);
+  std::vector<std::string> warnings;
+  if (!unused.empty()) {
+    std::string text = std::to_string(unused.size()) + " tensor(s) in " + where + " belong to no part of the model: ";
+    for (size_t i = 0; i < std::min<size_t>(unused.size(), 5); ++i) text += (i ? ", " : "") + unused[i].substr(0, 200);
+    if (unused.size() > 5) text += ", …";
+    warnings.push_back(text);
+  }
+  return warnings;
+}
+
+std::shared_ptr<const ModelWeights> load_weights(const Checkpoint& checkpoint, const Family& family,
+                                                 const ModelConfig& config, c10::Device device, at::ScalarType dtype,
+                                                 bool check_values) {
+  at::NoGradGuard no_grad;
+  auto out = std::make_shared<ModelWeights>();
+  out->device = device;
+  out->dtype = dtype;
+  out->warnings = check_weights(checkpoint, family, config);
+  std::map<std::string, at::Tensor> whole;             // sources that several bindings slice are moved once
+  for (const TensorBinding& b : family.bind(config, holder(checkpoint))) {
+    const TensorEntry* e = checkpoint.find(b.source);
+    if (!e) continue;
+    auto [it, fresh] = whole.try_emplace(b.source);
+    if (fresh) {
+      at::Tensor t = tensor_of_entry(*e, checkpoint.keep_alive());
+      if (check_values && t.numel() && !at::isfinite(t).all().item<bool>()) {
+        bool nan = at::isnan(t).any().item<bool>();
+        out->warnings.push_back("tensor '" + b.source + "' holds " + (nan ? "NaN" : "infinite") + " values (" +
+                                checkpoint.folder() + "): logits will not be usable");
+      }
+      it->second = t.to(device, dtype);
+    }
+    at::Tensor t = it->second;
+    if (b.transpose) t = t.t();
+    if (b.length >= 0) t = t.narrow(0, b.begin, b.length);
+    out->tensors[b.canonical] = t;
+  }
+  for (const std::string& w : out->warnings) log_warning(w);
+  return out;
+}
+
+std::shared_ptr<const ModelWeights> random_weights(const Family& family, const ModelConfig& config, c10::Device device,
+                                                   at::ScalarType dtype, uint64_t seed) {
+  at::NoGradGuard no_grad;
+  auto out = std::make_shared<ModelWeights>();
+  out->device = device;
+  out->dtype = dtype;
+  auto generator = at::make_generator<at::CPUGeneratorImpl>(seed);
+  for (const TensorBinding& b : family.bind(config, [](const std::string&) { return true; })) {
+    std::vector<int64_t> shape = canonical_shape(b);
+    at::Tensor t = b.canonical.find("ln") != std::string::npos && shape.size() == 1 && b.canonical.ends_with("weight")
+                       ? at::ones(shape)
+                       : at::randn(shape, generator, at::TensorOptions().dtype(at::kFloat)) * 0.02;
+    out->tensors[b.canonical] = t.to(device, dtype);
+  }
+  return out;
+}
+
+}  // namespace microtome

@@ -1,0 +1,52 @@
+# mt::torch: the CPU half of LibTorch. The CUDA half is opened at run time (core/model/device.cc), so that a program
+# which needs no GPU does not pay 0.15 s and 230 MB for it.
+#
+# Order: Torch_DIR / CMAKE_PREFIX_PATH pointing at a LibTorch folder (share/cmake/Torch), then TORCH_ROOT, then the wheel
+# of .venv, then the wheel of python3.
+set(_torch_root "${TORCH_ROOT}")
+if(NOT _torch_root)
+  foreach(p ${CMAKE_PREFIX_PATH})
+    if(EXISTS "${p}/lib/libtorch_cpu.so" AND EXISTS "${p}/include/ATen/ATen.h")
+      set(_torch_root "${p}")
+      break()
+    endif()
+  endforeach()
+endif()
+if(NOT _torch_root)
+  if(NOT TORCH_PYTHON)
+    if(EXISTS "${CMAKE_SOURCE_DIR}/.venv/bin/python3")
+      set(TORCH_PYTHON "${CMAKE_SOURCE_DIR}/.venv/bin/python3")
+    else()
+      set(TORCH_PYTHON python3)
+    endif()
+  endif()
+  execute_process(COMMAND ${TORCH_PYTHON} -c
+    "import importlib.util as u;print(u.find_spec('torch').submodule_search_locations[0])"
+    OUTPUT_VARIABLE _torch_root OUTPUT_STRIP_TRAILING_WHITESPACE RESULT_VARIABLE _rc ERROR_QUIET)
+  if(_rc)
+    message(FATAL_ERROR "no LibTorch: run ./bootstrap.sh build, or pass -DCMAKE_PREFIX_PATH=/path/to/libtorch")
+  endif()
+endif()
+set(MICROTOME_TORCH_ROOT "${_torch_root}")
+set(_L "${_torch_root}/lib")
+add_library(mt_torch INTERFACE)
+add_library(mt::torch ALIAS mt_torch)
+target_include_directories(mt_torch SYSTEM INTERFACE "${_torch_root}/include"
+                           "${_torch_root}/include/torch/csrc/api/include")
+target_link_libraries(mt_torch INTERFACE "${_L}/libtorch_cpu.so" "${_L}/libc10.so")
+# A LibTorch zip built with the old ABI cannot be linked with ours; the wheel and the cxx11-abi zip can.
+set(MICROTOME_TORCH_VERSION unknown)
+if(EXISTS "${_torch_root}/version.py")
+  file(STRINGS "${_torch_root}/version.py" _v REGEX "^__version__")
+  string(REGEX MATCH "[0-9]+\\.[0-9]+\\.[0-9]+" MICROTOME_TORCH_VERSION "${_v}")
+elseif(EXISTS "${_torch_root}/build-version")
+  file(STRINGS "${_torch_root}/build-version" MICROTOME_TORCH_VERSION LIMIT_COUNT 1)
+endif()
+set(MICROTOME_TORCH_HAS_CUDA OFF)
+if(EXISTS "${_L}/libtorch_cuda.so" AND NOT MICROTOME_CUDA STREQUAL "OFF")
+  set(MICROTOME_TORCH_HAS_CUDA ON)
+endif()
+if(MICROTOME_CUDA STREQUAL "ON" AND NOT MICROTOME_TORCH_HAS_CUDA)
+  message(FATAL_ERROR "MICROTOME_CUDA=ON, but this LibTorch (${_torch_root}) has no libtorch_cuda.so")
+endif()
+message(STATUS "LibTorch ${MICROTOME_TORCH_VERSION} at ${_torch_root}, CUDA half: ${MICROTOME_TORCH_HAS_CUDA}")
