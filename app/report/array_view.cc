@@ -147,16 +147,19 @@ class Planner {
     int64_t rank = slice.rank();
     int l = slice.find("layer"), h = slice.find("head");
     const auto& n = slice.shape();
-    if (rank == 4 && slice.axes() == std::vector<std::string>{"layer", "head", "layer", "head"} && slice.cells() <= kMapCells) {
+    if (rank == 4 && slice.axes() == std::vector<std::string>{"layer", "head", "layer", "head"} &&
+        slice.cells() <= kMapCells) {
       view_.kind = ArrayView::Kind::kMap;
-      view_.maps.push_back(make_map(composite(n[0], n[1]), composite(n[2], n[3]), n[0] * n[1], n[2] * n[3], slice.values()));
+      view_.maps.push_back(
+          make_map(composite(n[0], n[1]), composite(n[2], n[3]), n[0] * n[1], n[2] * n[3], slice.values()));
       return;
     }
     if (rank == 3 && l >= 0 && h >= 0 && n[l] * n[h] <= kCompositeRows) {
       int other = 3 - l - h;
       ArraySlice s = slice.order({l, h, other});
       view_.kind = ArrayView::Kind::kMap;
-      view_.maps.push_back(make_map(composite(n[l], n[h]), axis(s.axes()[2], s.shape()[2]), n[l] * n[h], s.shape()[2], s.values()));
+      view_.maps.push_back(
+          make_map(composite(n[l], n[h]), axis(s.axes()[2], s.shape()[2]), n[l] * n[h], s.shape()[2], s.values()));
       return;
     }
     // Positions go across, layers down; what is left leads and becomes panels.
@@ -188,7 +191,8 @@ class Planner {
         int64_t k = rest / block;
         rest %= block;
         HeatmapAxis a = axis(s.axes()[i], s.shape()[i]);
-        name += (name.empty() ? "" : ", ") + s.axes()[i] + " " + (a.labels.empty() ? std::to_string(k) : shorten(a.labels[k], 24));
+        name += (name.empty() ? "" : ", ") + s.axes()[i] + " " +
+                (a.labels.empty() ? std::to_string(k) : shorten(a.labels[k], 24));
         one = one.cut(0, k);
       }
       view_.maps.push_back(make_map(row_axis, col_axis, rows, cols, one.values()));
@@ -217,7 +221,8 @@ class Planner {
     HeadRanking own;
     const HeadRanking* ranking = context_.heads && !context_.heads->heads.empty() ? context_.heads : nullptr;
     if (!all && !ranking) {
-      note(count(layers * heads) + " heads: the grid is left out, and nothing in these runs says which heads matter; the first are shown.");
+      note(count(layers * heads) +
+           " heads: the grid is left out, and nothing in these runs says which heads matter; the first are shown.");
     } else if (!all) {
       note(count(layers * heads) + " heads: the grid is left out.");
     }
@@ -238,7 +243,9 @@ class Planner {
     for (size_t i = 0; ranking && i < ranking->heads.size(); ++i) {
       const HeadRanking::Head& head = ranking->heads[i];
       bool here = head.layer >= 0 && head.layer < layers && head.head >= 0 && head.head < heads;
-      if (here && wanted.size() < kEnlarged) wanted.push_back(head);
+      // A head far weaker than the best is not one that matters, however short the list.
+      bool weak = wanted.size() >= 2 && std::fabs(head.score) < 0.15 * std::fabs(ranking->heads.front().score);
+      if (here && !weak && wanted.size() < kEnlarged) wanted.push_back(head);
     }
     for (int64_t i = 0; wanted.empty() && i < std::min<int64_t>(layers * heads, kEnlarged); ++i) {
       wanted.push_back({i / heads, i % heads, std::nan("")});
@@ -266,9 +273,11 @@ class Planner {
           if (c != r && std::isfinite(v)) sum += std::fabs(v);
         }
       }
-      out.heads.push_back({static_cast<int64_t>(i) / heads, static_cast<int64_t>(i) % heads, sum / static_cast<double>(m.n_rows)});
+      out.heads.push_back(
+          {static_cast<int64_t>(i) / heads, static_cast<int64_t>(i) % heads, sum / static_cast<double>(m.n_rows)});
     }
-    std::stable_sort(out.heads.begin(), out.heads.end(), [](const auto& a, const auto& b) { return a.score > b.score; });
+    std::stable_sort(out.heads.begin(), out.heads.end(),
+                     [](const auto& a, const auto& b) { return a.score > b.score; });
     out.reason = "most mass a query on tokens other than the first and itself";
     return out;
   }
@@ -297,8 +306,10 @@ class Planner {
     };
     for (double v : view_.numbers) scan(v);
     bool positions = std::any_of(array_.axes.begin(), array_.axes.end(), is_position);
-    std::string why = positions ? "no value: prompts are aligned at their ends, and this one has no such position, or it was not measured"
-                                : "no value: not measured or not defined here";
+    std::string why =
+        positions
+            ? "no value: prompts are aligned at their ends, and this one has no such position, or it was not measured"
+            : "no value: not measured or not defined here";
     for (Heatmap& m : view_.maps) {
       m.missing = why;
       for (int64_t r = 0; r < m.n_rows; ++r) {
@@ -371,7 +382,8 @@ HeadRanking rank_heads(const std::vector<ReportRun>& runs, const ReportIndex& in
             std::vector<HeadRanking::Head> heads = head_scores(a);
             if (heads.empty()) continue;
             best.heads = std::move(heads);
-            best.reason = "largest |" + a.name + "| in " + g.title + (set.heading.empty() ? "" : " (" + set.heading + ")");
+            best.reason =
+                "largest |" + a.name + "| in " + g.title + (set.heading.empty() ? "" : " (" + set.heading + ")");
             best_rank = rank;
           }
         }

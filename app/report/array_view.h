@@ -21,7 +21,7 @@ class ArraySlice {
   int64_t rank() const { return static_cast<int64_t>(axes_.size()); }
   const std::vector<std::string>& axes() const { return axes_; }
   const std::vector<int64_t>& shape() const { return shape_; }
-  int find(const std::string& axis) const;      // first axis of that name, -1 when absent
+  int find(const std::string& axis) const;  // first axis of that name, -1 when absent
   int64_t cells() const;
   ArraySlice cut(int axis, int64_t index) const;
   ArraySlice order(const std::vector<int>& axes) const;
@@ -39,9 +39,12 @@ class ArraySlice {
 
 // The heads of one model worth a picture, best first, and what says so.
 struct HeadRanking {
-  struct Head { int64_t layer, head; double score; };
+  struct Head {
+    int64_t layer, head;
+    double score;
+  };
   std::vector<Head> heads;
-  std::string reason;                           // "largest |effect| in activation_patching"; empty: none known
+  std::string reason;  // "largest |effect| in activation_patching"; empty: none known
 };
 HeadRanking rank_heads(const std::vector<ReportRun>& runs, const ReportIndex& index, size_t model);
 
@@ -49,20 +52,20 @@ struct ArrayView {
   enum class Kind { kBroken, kNumber, kBars, kMap, kPanels, kPattern };
   Kind kind = Kind::kBroken;
   Ramp ramp = Ramp::kSequential;
-  std::vector<std::string> notes;               // what was cut, averaged, left out
-  std::vector<double> numbers;                  // kNumber: one; kBars: the bars
+  std::vector<std::string> notes;  // what was cut, averaged, left out
+  std::vector<double> numbers;     // kNumber: one; kBars: the bars
   HeatmapAxis bars;
-  std::vector<Heatmap> maps;                    // kMap: one; kPanels, kPattern: several, without scale
-  HeatmapAxis grid_rows, grid_cols;             // kPattern: layers × heads
-  int64_t grid_columns = 0;                     // kPattern: heads; 0: too many heads for a grid
-  std::vector<size_t> chosen;                   // kPattern: maps to enlarge, best first
+  std::vector<Heatmap> maps;         // kMap: one; kPanels, kPattern: several, without scale
+  HeatmapAxis grid_rows, grid_cols;  // kPattern: layers × heads
+  int64_t grid_columns = 0;          // kPattern: heads; 0: too many heads for a grid
+  std::vector<size_t> chosen;        // kPattern: maps to enlarge, best first
   std::vector<std::string> chosen_labels;
   bool has_missing = false;
 };
 
 struct ViewContext {
   const ModelFacts* model = nullptr;
-  std::vector<std::string> tokens;              // of prompt 0, for position axes without labels of their own
+  std::vector<std::string> tokens;  // of prompt 0, for position axes without labels of their own
   const HeadRanking* heads = nullptr;
 };
 ArrayView view_array(const NamedArray& array, const TensorMap& map, const ViewContext& context);

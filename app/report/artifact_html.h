@@ -13,8 +13,8 @@ namespace microtome::report {
 // Shared by the whole page: what is needed to draw, and how much has been written.
 struct RenderState {
   const ReportIndex* index = nullptr;
-  std::vector<HeadRanking> heads;               // one a model
-  size_t written = 0;                           // bytes of figures so far; hover text is given up beyond a limit
+  std::vector<HeadRanking> heads;  // one a model
+  size_t written = 0;              // bytes of figures so far; hover text is given up beyond a limit
 };
 
 // The same-named artifact of every column; null where a column has none. All non-null ones have one kind.
@@ -29,7 +29,7 @@ std::vector<ArtifactRow> artifact_rows(const RunSet& set);
 
 // Coloured mark and name of a model.
 std::string model_mark(const ModelFacts& model);
-std::string who(const RunColumn& column, const ReportIndex& index);   // <p class="who">…
+std::string who(const RunColumn& column, const ReportIndex& index);  // <p class="who">…
 
 std::string table_html(const Table& table, const ModelFacts* model);
 std::string circuit_html(const Circuit& circuit);

@@ -9,7 +9,7 @@
 namespace microtome::report {
 namespace {
 
-constexpr size_t kHoverBudget = size_t{2500} << 10;   // bytes of figures after which maps lose their hover text
+constexpr size_t kHoverBudget = size_t{2500} << 10;  // bytes of figures after which maps lose their hover text
 
 struct Panel {
   const RunColumn* column;
@@ -54,15 +54,17 @@ void set_scales(std::vector<Panel>& panels, bool pattern, std::vector<std::strin
   }
   double limit = pattern ? 4 : 20;
   bool apart = panels.size() > 1 && largest > limit * smallest;
-  if (apart) notes.push_back("The models' ranges differ more than " + number(limit) + "-fold: each has its own colour scale.");
+  if (apart)
+    notes.push_back("The models' ranges differ more than " + number(limit) + "-fold: each has its own colour scale.");
   for (size_t i = 0; i < panels.size(); ++i) {
     for (Heatmap& m : panels[i].view.maps) m.scale = apart ? own[i] : shared;
   }
 }
 
 std::string pool_note(const Heatmap& before, const Heatmap& after) {
-  return count(before.n_rows) + " \xC3\x97 " + count(before.n_cols) + " cells are drawn as " + count(after.n_rows) + " \xC3\x97 " +
-         count(after.n_cols) + (after.scale.ramp == Ramp::kDiverging ? " (of each block the value of largest size)." : " (block means).");
+  return count(before.n_rows) + " \xC3\x97 " + count(before.n_cols) + " cells are drawn as " + count(after.n_rows) +
+         " \xC3\x97 " + count(after.n_cols) +
+         (after.scale.ramp == Ramp::kDiverging ? " (of each block the value of largest size)." : " (block means).");
 }
 
 std::string draw(Heatmap m, int64_t limit, RenderState& state, std::vector<std::string>& notes) {
@@ -86,7 +88,8 @@ std::string pattern_panel(Panel& p, bool several, RenderState& state, std::vecto
     grid.cols = v.grid_cols;
     grid.label = p.array->name + " of every head";
     grid.side = std::clamp(470.0 / static_cast<double>(v.grid_columns) - 8, 24.0, 84.0);
-    int64_t limit = std::clamp<int64_t>(static_cast<int64_t>(std::sqrt(40000.0 / static_cast<double>(v.maps.size()))), 8, 64);
+    int64_t limit =
+        std::clamp<int64_t>(static_cast<int64_t>(std::sqrt(40000.0 / static_cast<double>(v.maps.size()))), 8, 64);
     grid.maps = v.maps;
     for (Heatmap& m : grid.maps) {
       Heatmap before = m;
@@ -100,10 +103,11 @@ std::string pattern_panel(Panel& p, bool several, RenderState& state, std::vecto
   out += "<div class=\"big\">";
   for (size_t i = 0; i < v.chosen.size(); ++i) {
     Heatmap m = v.maps[v.chosen[i]];
-    m.bar = false;
+    m.bar = v.grid_columns == 0 && i + 1 == v.chosen.size();
     int64_t longest = std::min<int64_t>(64, std::max(m.n_rows, m.n_cols));
-    m.cell = std::clamp((several ? 190.0 : 280.0) / static_cast<double>(longest), 3.5, 18.0);
-    out += "<div class=\"panel\"><p class=\"cap\">" + escape(v.chosen_labels[i]) + "</p>" + draw(m, 64, state, notes) + "</div>";
+    m.cell = std::clamp((several ? 200.0 : 280.0) / static_cast<double>(longest), 3.5, 18.0);
+    out += "<div class=\"panel\"><p class=\"cap\">" + escape(v.chosen_labels[i]) + "</p>" + draw(m, 64, state, notes) +
+           "</div>";
   }
   return out + "</div>";
 }
@@ -111,14 +115,18 @@ std::string pattern_panel(Panel& p, bool several, RenderState& state, std::vecto
 std::string panel_html(Panel& p, Range y, bool several, RenderState& state, std::vector<std::string>& notes) {
   ArrayView& v = p.view;
   switch (v.kind) {
-    case ArrayView::Kind::kBroken: return {};
-    case ArrayView::Kind::kNumber: return "<p>" + number(v.numbers.front(), 4) + " " + escape(p.array->unit) + "</p>";
+    case ArrayView::Kind::kBroken:
+      return {};
+    case ArrayView::Kind::kNumber:
+      return "<p>" + number(v.numbers.front(), 4) + " " + escape(p.array->unit) + "</p>";
     case ArrayView::Kind::kBars: {
-      std::string svg = bar_chart({v.bars.name, shorten(p.array->unit, 24), shorten(p.array->name, 40), v.bars, v.numbers, y});
+      std::string svg =
+          bar_chart({v.bars.name, shorten(p.array->unit, 24), shorten(p.array->name, 40), v.bars, v.numbers, y});
       state.written += svg.size();
       return svg;
     }
-    case ArrayView::Kind::kMap: return draw(v.maps.front(), 64, state, notes);
+    case ArrayView::Kind::kMap:
+      return draw(v.maps.front(), 64, state, notes);
     case ArrayView::Kind::kPanels: {
       std::string out = "<div class=\"big\">";
       for (size_t i = 0; i < v.maps.size(); ++i) {
@@ -126,11 +134,13 @@ std::string panel_html(Panel& p, Range y, bool several, RenderState& state, std:
         int64_t longest = std::min<int64_t>(64, std::max(m.n_rows, m.n_cols));
         m.cell = std::clamp(200.0 / static_cast<double>(longest), 3.0, 18.0);
         m.bar = i + 1 == v.maps.size();
-        out += "<div class=\"panel\"><p class=\"cap\">" + escape(m.label) + "</p>" + draw(m, v.maps.size() > 6 ? 32 : 64, state, notes) + "</div>";
+        out += "<div class=\"panel\"><p class=\"cap\">" + escape(m.label) + "</p>" +
+               draw(m, v.maps.size() > 6 ? 32 : 64, state, notes) + "</div>";
       }
       return out + "</div>";
     }
-    case ArrayView::Kind::kPattern: return pattern_panel(p, several, state, notes);
+    case ArrayView::Kind::kPattern:
+      return pattern_panel(p, several, state, notes);
   }
   return {};
 }
@@ -142,8 +152,8 @@ std::string caption(const std::string& name, const NamedArray& array, const std:
   }
   std::string out = "<figcaption><b>" + escape(shorten(name, 80)) + "</b>";
   if (!array.unit.empty()) out += " <span class=\"unit\">" + escape(shorten(array.unit, 40)) + "</span>";
-  if (!array.help.empty()) out += " \xE2\x80\x93 " + escape(shorten(array.help, 600));
-  out += " <span class=\"unit\">[" + escape(shorten(axes, 120)) + "]</span>";
+  if (!axes.empty()) out += " <span class=\"unit\">[" + escape(shorten(axes, 120)) + "]</span>";
+  if (!array.help.empty()) out += " " + escape(shorten(array.help, 600)) + (array.help.back() == '.' ? "" : ".");
   std::vector<std::string> said;
   for (const std::string& n : notes) {
     if (std::find(said.begin(), said.end(), n) != said.end()) continue;
@@ -169,7 +179,8 @@ std::vector<std::string> gather_notes(const std::vector<Panel>& panels) {
 
 std::string figure(const std::string& name, std::vector<Panel>& panels, bool several, RenderState& state) {
   std::vector<std::string> notes = gather_notes(panels), drawing;
-  bool pattern = std::any_of(panels.begin(), panels.end(), [](const Panel& p) { return p.view.kind == ArrayView::Kind::kPattern; });
+  bool pattern = std::any_of(panels.begin(), panels.end(),
+                             [](const Panel& p) { return p.view.kind == ArrayView::Kind::kPattern; });
   bool looks_pattern = pattern || (!panels.empty() && panels.front().array->name == "pattern");
   set_scales(panels, looks_pattern, notes);
   Series range;
@@ -181,7 +192,8 @@ std::string figure(const std::string& name, std::vector<Panel>& panels, bool sev
             panel_html(p, y, several, state, drawing) + "</div>";
   }
   notes.insert(notes.end(), drawing.begin(), drawing.end());
-  return "<figure>" + caption(name, *panels.front().array, notes) + "<div class=\"" + (pattern ? "cols" : "panels") + "\">" + body + "</div></figure>";
+  return "<figure>" + caption(name, *panels.front().array, notes) + "<div class=\"" + (pattern ? "cols" : "panels") +
+         "\">" + body + "</div></figure>";
 }
 
 }  // namespace
@@ -191,7 +203,8 @@ std::string tensors_html(const ArtifactRow& row, RenderState& state) {
   for (const Artifact* a : row.artifacts) {
     if (!a) continue;
     for (const NamedArray& array : std::get<TensorMap>(*a).arrays) {
-      if (std::find(names.begin(), names.end(), array.name) == names.end() && names.size() < 200) names.push_back(array.name);
+      if (std::find(names.begin(), names.end(), array.name) == names.end() && names.size() < 200)
+        names.push_back(array.name);
     }
   }
   if (names.empty()) return "<p class=\"note\">No arrays.</p>";
@@ -205,7 +218,8 @@ std::string tensors_html(const ArtifactRow& row, RenderState& state) {
       const NamedArray* array = find_array(map, name);
       if (!array) continue;
       const RunColumn& column = *row.columns[i];
-      ViewContext context{&state.index->models[column.model], first_prompt_tokens(*column.run), &state.heads[column.model]};
+      ViewContext context{&state.index->models[column.model], first_prompt_tokens(*column.run),
+                          &state.heads[column.model]};
       panels.push_back({&column, array, view_array(*array, map, context)});
     }
     out += figure(name, panels, several, state);

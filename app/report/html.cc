@@ -96,12 +96,23 @@ std::string escape(std::string_view text) {
   out.reserve(text.size() + 16);
   for (char c : clean_utf8(text)) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&quot;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&quot;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -126,10 +137,17 @@ std::string visible_blanks(std::string_view text) {
   std::string out;
   for (char c : clean_utf8(text)) {
     switch (c) {
-      case ' ': out += "\xC2\xB7"; break;
-      case '\n': out += "\xE2\x8F\x8E"; break;
-      case '\t': out += "\xE2\x87\xA5"; break;
-      default: out += c;
+      case ' ':
+        out += "\xC2\xB7";
+        break;
+      case '\n':
+        out += "\xE2\x8F\x8E";
+        break;
+      case '\t':
+        out += "\xE2\x87\xA5";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -192,17 +210,38 @@ std::string fixed_number(double value, int decimals) {
   std::snprintf(buffer, sizeof buffer, "%.*f", decimals, value);
   std::string s = buffer;
   bool all_zero = s.find_first_of("123456789") == std::string::npos;
-  if (all_zero && value != 0) return number(value, 2);   // small is not nothing
+  if (all_zero && value != 0) return number(value, 2);  // small is not nothing
   if (all_zero && s[0] == '-') s.erase(0, 1);
   return with_true_minus(group_digits(s));
+}
+
+std::string source_text(const std::string& s) {
+  auto digits = [&](size_t from) {
+    size_t n = 0;
+    while (from + n < s.size() && s[from + n] >= '0' && s[from + n] <= '9') ++n;
+    return n;
+  };
+  std::string out;
+  for (size_t i = 0; i < s.size();) {
+    bool start = i == 0 || s[i - 1] == ' ' || s[i - 1] == '(';
+    size_t n = digits(i), m = n == 4 && i + 4 < s.size() && s[i + 4] == '.' ? digits(i + 5) : 0;
+    bool named = out.size() >= 6 && (out.ends_with("arXiv ") || out.ends_with("arxiv "));
+    if (start && (m == 4 || m == 5) && !named) out += "arXiv ";
+    size_t step = std::max<size_t>(n, 1);
+    out += s.substr(i, step);
+    i += step;
+  }
+  return out;
 }
 
 std::string anchor(std::string_view text) {
   std::string out;
   for (char c : text.substr(0, 80)) {
     bool keep = (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
-    if (c >= 'A' && c <= 'Z') out += static_cast<char>(c - 'A' + 'a');
-    else out += keep ? c : '-';
+    if (c >= 'A' && c <= 'Z')
+      out += static_cast<char>(c - 'A' + 'a');
+    else
+      out += keep ? c : '-';
   }
   return out;
 }

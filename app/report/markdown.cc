@@ -79,7 +79,7 @@ size_t item_mark(const std::string& line, bool& ordered) {
 }  // namespace
 
 std::string markdown_to_html(std::string_view text, int top) {
-  std::string out, paragraph, list;             // list: "ul", "ol" or none open
+  std::string out, paragraph, list;  // list: "ul", "ol" or none open
   auto end_paragraph = [&] {
     if (!paragraph.empty()) out += "<p>" + inline_marks(escape(paragraph)) + "</p>";
     paragraph.clear();
@@ -134,14 +134,31 @@ std::string escape_markdown(std::string_view text) {
   std::string out;
   for (char c : clean_utf8(text)) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '\n': out += ' '; break;
-      case '\\': case '`': case '*': case '_': case '[': case ']': case '#': case '|': case '!':
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '\n':
+        out += ' ';
+        break;
+      case '\\':
+      case '`':
+      case '*':
+      case '_':
+      case '[':
+      case ']':
+      case '#':
+      case '|':
+      case '!':
         out += '\\';
         [[fallthrough]];
-      default: out += c;
+      default:
+        out += c;
     }
   }
   return out;
@@ -151,9 +168,12 @@ std::string code_span(std::string_view text) {
   // A pipe would end a table's cell even inside a code span, so both marks are shown as their look-alikes.
   std::string out = "`";
   for (char c : visible_blanks(text)) {
-    if (c == '`') out += "\xCB\x8B";
-    else if (c == '|') out += "\xC7\x80";
-    else out += c;
+    if (c == '`')
+      out += "\xCB\x8B";
+    else if (c == '|')
+      out += "\xC7\x80";
+    else
+      out += c;
   }
   return out == "`" ? "` `" : out + "`";
 }

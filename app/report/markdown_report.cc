@@ -59,10 +59,12 @@ std::string table_md(const Table& t) {
   std::string out = pipe_row(names) + pipe_rule(names.size(), right);
   for (size_t r = 0; r < std::min(t.rows.size(), kRows); ++r) {
     std::vector<std::string> cells;
-    for (size_t c = 0; c < t.columns.size(); ++c) cells.push_back(c < t.rows[r].size() ? cell_md(t.rows[r][c], decimals[c]) : "");
+    for (size_t c = 0; c < t.columns.size(); ++c)
+      cells.push_back(c < t.rows[r].size() ? cell_md(t.rows[r][c], decimals[c]) : "");
     out += pipe_row(cells);
   }
-  if (t.rows.size() > kRows) out += "\nThe first " + std::to_string(kRows) + " of " + count(static_cast<int64_t>(t.rows.size())) + " rows.\n";
+  if (t.rows.size() > kRows)
+    out += "\nThe first " + std::to_string(kRows) + " of " + count(static_cast<int64_t>(t.rows.size())) + " rows.\n";
   return out + "\n";
 }
 
@@ -94,10 +96,12 @@ std::string map_md(const Heatmap& m) {
     double x = std::fabs(m.values[a]), y = std::fabs(m.values[b]);
     return x != y ? x > y : a < b;
   });
-  std::string out = "The " + std::to_string(n) + " largest of " + count(static_cast<int64_t>(m.values.size())) + " cells:\n\n" +
-                    pipe_row({md(m.rows.name), md(m.cols.name), "value"}) + pipe_rule(3, {false, false, true});
+  std::string out = "The " + std::to_string(n) + " largest of " + count(static_cast<int64_t>(m.values.size())) +
+                    " cells:\n\n" + pipe_row({md(m.rows.name), md(m.cols.name), "value"}) +
+                    pipe_rule(3, {false, false, true});
   for (size_t i = 0; i < n; ++i) {
-    out += pipe_row({axis_label(m.rows, m.n_rows, order[i] / m.n_cols), axis_label(m.cols, m.n_cols, order[i] % m.n_cols), number(m.values[order[i]])});
+    out += pipe_row({axis_label(m.rows, m.n_rows, order[i] / m.n_cols),
+                     axis_label(m.cols, m.n_cols, order[i] % m.n_cols), number(m.values[order[i]])});
   }
   return out + "\n";
 }
@@ -106,7 +110,8 @@ std::string tensors_md(const TensorMap& map, const ViewContext& context) {
   std::string out;
   for (const NamedArray& a : map.arrays) {
     ArrayView view = view_array(a, map, context);
-    out += "**" + md(a.name) + "**" + (a.unit.empty() ? "" : " (" + md(a.unit) + ")") + (a.help.empty() ? "" : ": " + md(a.help, 600));
+    out += "**" + md(a.name) + "**" + (a.unit.empty() ? "" : " (" + md(a.unit) + ")") +
+           (a.help.empty() ? "" : ": " + md(a.help, 600));
     for (const std::string& n : view.notes) {
       if (n.rfind("Hatched", 0) != 0 && n.rfind("Enlarged", 0) != 0) out += " " + md(n);
     }
@@ -116,7 +121,8 @@ std::string tensors_md(const TensorMap& map, const ViewContext& context) {
       out += pipe_row({md(view.bars.name), "value"}) + pipe_rule(2, {false, true});
       int64_t n = static_cast<int64_t>(view.numbers.size());
       int decimals = common_decimals(view.numbers);
-      for (int64_t i = 0; i < n; ++i) out += pipe_row({axis_label(view.bars, n, i), fixed_number(view.numbers[i], decimals)});
+      for (int64_t i = 0; i < n; ++i)
+        out += pipe_row({axis_label(view.bars, n, i), fixed_number(view.numbers[i], decimals)});
       out += "\n";
     }
     if (view.kind == ArrayView::Kind::kMap) out += map_md(view.maps.front());
@@ -158,10 +164,12 @@ std::string artifact_md(const Artifact& a, const ViewContext& context) {
 
 std::string summary_md(const AnalysisResult& result) {
   if (result.summary.empty()) return {};
-  std::string out = pipe_row({"quantity", "value", "95 % interval", "prompts", "meaning"}) + pipe_rule(5, {false, true, true, true, false});
+  std::string out = pipe_row({"quantity", "value", "95 % interval", "prompts", "meaning"}) +
+                    pipe_rule(5, {false, true, true, true, false});
   for (const SummaryItem& s : result.summary) {
     std::string ci = std::isfinite(s.low) && std::isfinite(s.high) ? number(s.low) + " to " + number(s.high) : "";
-    out += pipe_row({md(s.name, 80) + (s.unit.empty() ? "" : " (" + md(s.unit, 40) + ")"), number(s.value), ci, s.n > 0 ? count(s.n) : "", md(s.help)});
+    out += pipe_row({md(s.name, 80) + (s.unit.empty() ? "" : " (" + md(s.unit, 40) + ")"), number(s.value), ci,
+                     s.n > 0 ? count(s.n) : "", md(s.help)});
   }
   return out + "\n";
 }
@@ -179,9 +187,13 @@ std::string prompts_md(const PromptSet& set) {
     out += std::to_string(i + 1) + ". clean " + code_span(joined("clean")) + "\n";
     if (std::string c = joined("corrupted"); !c.empty()) out += "   corrupted " + code_span(c) + "\n";
     std::string answer = text_at(p, "answer", joined("answers"));
-    if (!answer.empty()) out += "   answer " + code_span(shorten(answer, 48)) + (joined("wrong").empty() ? "" : " against " + code_span(joined("wrong"))) + "\n";
+    if (!answer.empty())
+      out += "   answer " + code_span(shorten(answer, 48)) +
+             (joined("wrong").empty() ? "" : " against " + code_span(joined("wrong"))) + "\n";
   }
-  if (set.prompts->size() > kPrompts) out += "\nThe first " + std::to_string(kPrompts) + " of " + count(static_cast<int64_t>(set.prompts->size())) + " prompts.\n";
+  if (set.prompts->size() > kPrompts)
+    out += "\nThe first " + std::to_string(kPrompts) + " of " + count(static_cast<int64_t>(set.prompts->size())) +
+           " prompts.\n";
   return out + "\n";
 }
 
@@ -191,14 +203,16 @@ std::string render_markdown(const std::vector<ReportRun>& runs, const ReportOpti
   std::string out = "# " + md(options.title.empty() ? "Microtome report" : options.title, 200) + "\n\n";
   if (!options.question.empty()) out += md(options.question, 4000) + "\n\n";
   if (!options.generated.empty()) out += "Written " + md(options.generated, 80) + ".\n\n";
-  if (runs.empty()) return out + "No runs: this report was asked for without any finished run, so there is nothing to show.\n";
+  if (runs.empty())
+    return out + "No runs: this report was asked for without any finished run, so there is nothing to show.\n";
   ReportIndex index = make_index(runs);
 
   out += "## What was found\n\n";
   std::string findings;
   for (const ReportRun& run : runs) {
     for (const std::string& f : run.result.findings) {
-      findings += "- " + md(f, 2000) + " (" + md(run.record.model_name, 100) + ", " + md(run.record.analysis, 80) + ")\n";
+      findings +=
+          "- " + md(f, 2000) + " (" + md(run.record.model_name, 100) + ", " + md(run.record.analysis, 80) + ")\n";
     }
   }
   out += (findings.empty() ? "None of these runs states a finding in words; their numbers follow.\n" : findings) + "\n";
@@ -213,7 +227,9 @@ std::string render_markdown(const std::vector<ReportRun>& runs, const ReportOpti
       }
       size_t soft = std::count(m.layers.begin(), m.layers.end(), MixerKind::kSoftmax);
       size_t recurrent = std::count(m.layers.begin(), m.layers.end(), MixerKind::kRecurrent);
-      if (!m.layers.empty()) out += "; " + std::to_string(soft) + " softmax and " + std::to_string(recurrent) + " recurrent of " + std::to_string(m.layers.size()) + " layers";
+      if (!m.layers.empty())
+        out += "; " + std::to_string(soft) + " softmax and " + std::to_string(recurrent) + " recurrent of " +
+               std::to_string(m.layers.size()) + " layers";
     }
     out += m.weights_hash.empty() ? "\n" : "; weights " + code_span(short_hash(m.weights_hash)) + "\n";
   }
@@ -224,7 +240,7 @@ std::string render_markdown(const std::vector<ReportRun>& runs, const ReportOpti
   for (const AnalysisGroup& g : index.groups) {
     out += "## " + md(g.title, 160) + "\n\n";
     if (!g.definition.empty()) out += md(g.definition, 3000) + "\n\n";
-    if (!g.source.empty()) out += "Source: " + md(g.source, 300) + "\n\n";
+    if (!g.source.empty()) out += "Source: " + md(source_text(g.source), 300) + "\n\n";
     for (const RunSet& set : g.sets) {
       for (const RunColumn& c : set.columns) {
         out += "### " + md(c.label, 100) + (set.heading.empty() ? "" : ", " + md(set.heading, 200)) + "\n\n";
@@ -244,8 +260,9 @@ std::string render_markdown(const std::vector<ReportRun>& runs, const ReportOpti
     std::string command = run.record.command.empty() ? s.command : run.record.command;
     out += "### " + md(run.record.analysis + " on " + run.record.model_name, 160) + "\n\n";
     if (!command.empty()) out += code_block(command) + "\n";
-    out += "- parameters: " + md(params_text(run.record), 2000) + "\n- key " + code_span(run.record.key_hash) + ", weights " + code_span(s.weights_hash) +
-           "\n- " + md(s.dtype) + ", seed " + std::to_string(s.seed) + ", device " + md(s.device) + ", made " + md(run.record.created) + "\n\n";
+    out += "- parameters: " + md(params_text(run.record), 2000) + "\n- key " + code_span(run.record.key_hash) +
+           ", weights " + code_span(s.weights_hash) + "\n- " + md(s.dtype) + ", seed " + std::to_string(s.seed) +
+           ", device " + md(s.device) + ", made " + md(run.record.created) + "\n\n";
   }
   return out;
 }

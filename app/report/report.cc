@@ -12,10 +12,14 @@ using namespace report;
 
 std::string head(const std::string& title) {
   return "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src '" +
-         script_hash() + "'; img-src data:; base-uri 'none'; form-action 'none'\">"
-         "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><meta name=\"generator\" content=\"Microtome\">"
-         "<meta name=\"referrer\" content=\"no-referrer\"><title>" + escape(shorten(title, 200)) + "</title><style>" + style_sheet() + "</style></head>\n<body>";
+         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+         "script-src '" +
+         script_hash() +
+         "'; img-src data:; base-uri 'none'; form-action 'none'\">"
+         "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><meta name=\"generator\" "
+         "content=\"Microtome\">"
+         "<meta name=\"referrer\" content=\"no-referrer\"><title>" +
+         escape(shorten(title, 200)) + "</title><style>" + style_sheet() + "</style></head>\n<body>";
 }
 
 std::string entry(const std::string& id, const std::string& title) {
@@ -44,22 +48,30 @@ std::string summary_line(const std::vector<ReportRun>& runs, const ReportIndex& 
 std::string render_html(const std::vector<ReportRun>& runs, const ReportOptions& options) {
   std::string title = options.title.empty() ? "Microtome report" : options.title;
   ReportIndex index = make_index(runs);
-  std::string out = head(title) + svg_definitions() + "<header><p class=\"kick\">Microtome report</p><h1>" + escape(title) + "</h1>";
+  std::string out =
+      head(title) + svg_definitions() + "<header><p class=\"kick\">Microtome report</p><h1>" + escape(title) + "</h1>";
   if (!options.question.empty()) out += "<p class=\"q\">" + escape(options.question) + "</p>";
   out += "<p class=\"meta\">" + escape(summary_line(runs, index, options.generated)) + "</p></header>\n";
   if (runs.empty()) {
-    out += "<main><section><h2>No runs</h2><p>This report was asked for without any finished run, so there is nothing to show. "
-           "Make one with <code>microtome run ANALYSIS --model MODEL --project FILE.microtome</code>, then write the report again.</p></section>" +
-           notes_section(runs, options.notes_markdown) + "</main>";
+    out +=
+        "<main><section><h2>No runs</h2><p>This report was asked for without any finished run, so there is nothing to "
+        "show. "
+        "Make one with <code>microtome run ANALYSIS --model MODEL --project FILE.microtome</code>, then write the "
+        "report again.</p></section>" +
+        notes_section(runs, options.notes_markdown) + "</main>";
   } else {
     RenderState state;
     state.index = &index;
     for (size_t m = 0; m < index.models.size(); ++m) state.heads.push_back(rank_heads(runs, index, m));
-    out += contents(index, !options.notes_markdown.empty()) + "\n<main>" + findings_section(index) + "\n" + models_section(index) + "\n" + prompts_section(index);
+    out += contents(index, !options.notes_markdown.empty()) + "\n<main>" + findings_section(index) + "\n" +
+           models_section(index) + "\n" + prompts_section(index);
     for (const AnalysisGroup& g : index.groups) out += "\n" + analysis_section(g, state);
     out += "\n" + notes_section(runs, options.notes_markdown) + repeat_section(runs) + "</main>";
   }
-  out += "\n<footer class=\"meta\">Written by Microtome. This file is complete: it loads nothing from elsewhere.</footer><script>" + script() + "</script></body></html>\n";
+  out +=
+      "\n<footer class=\"meta\">Written by Microtome. This file is complete: it loads nothing from "
+      "elsewhere.</footer><script>" +
+      script() + "</script></body></html>\n";
   return out;
 }
 

@@ -18,7 +18,9 @@ std::vector<MixerKind> layer_kinds(const Json* facts) {
   for (const Json& layer : *layers) {
     if (out.size() >= kMaxLayers) break;
     std::string kind = text_at(layer, "kind");
-    out.push_back(kind == "softmax" ? MixerKind::kSoftmax : kind == "recurrent" ? MixerKind::kRecurrent : MixerKind::kNone);
+    out.push_back(kind == "softmax"     ? MixerKind::kSoftmax
+                  : kind == "recurrent" ? MixerKind::kRecurrent
+                                        : MixerKind::kNone);
   }
   return out;
 }
@@ -110,7 +112,8 @@ std::string params_text(const RunRecord& record) {
 std::string unfinished_text(const RunRecord& r) {
   if (r.state == RunStatus::kDone) return {};
   std::string what = r.state == RunStatus::kFailed ? "This run failed" : "This run is not finished";
-  return what + ": " + count(r.items_done) + " of " + count(r.items_total) + " items are done, and its numbers are of these alone.";
+  return what + ": " + count(r.items_done) + " of " + count(r.items_total) +
+         " items are done, and its numbers are of these alone.";
 }
 
 std::string short_hash(const std::string& hash) { return hash.substr(0, 12); }
@@ -184,7 +187,8 @@ ReportIndex make_index(const std::vector<ReportRun>& runs) {
       std::stable_sort(set.columns.begin(), set.columns.end(),
                        [](const RunColumn& a, const RunColumn& b) { return a.model < b.model; });
       for (RunColumn& c : set.columns) {
-        int64_t same = std::count_if(set.columns.begin(), set.columns.end(), [&](const RunColumn& o) { return o.model == c.model; });
+        int64_t same = std::count_if(set.columns.begin(), set.columns.end(),
+                                     [&](const RunColumn& o) { return o.model == c.model; });
         c.label = index.models[c.model].label + (same > 1 ? ", run " + std::to_string(c.run->record.id) : "");
       }
     }

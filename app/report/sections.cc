@@ -23,7 +23,8 @@ std::string fact_row(const std::string& name, const std::vector<std::string>& ce
 
 std::string fact_value(const Json& v) {
   if (v.is_number_integer() && !v.is_number_unsigned()) return count(v.get<int64_t>());
-  if (v.is_number_unsigned() && v.get<uint64_t>() < (uint64_t{1} << 62)) return count(static_cast<int64_t>(v.get<uint64_t>()));
+  if (v.is_number_unsigned() && v.get<uint64_t>() < (uint64_t{1} << 62))
+    return count(static_cast<int64_t>(v.get<uint64_t>()));
   return escape(shorten(scalar_text(v), 200));
 }
 
@@ -35,8 +36,11 @@ std::string layer_strip(const ModelFacts& m) {
     const Json& layer = (*layers)[i];
     MixerKind k = m.kind(static_cast<int64_t>(i));
     std::string heads = text_at(layer, "heads");
-    out += std::string("<span class=\"lay") + (k == MixerKind::kSoftmax ? " s" : k == MixerKind::kRecurrent ? " r" : "") + "\">" +
-           std::to_string(i) + " " + escape(shorten(text_at(layer, "mixer", "?"), 40)) +
+    out += std::string("<span class=\"lay") +
+           (k == MixerKind::kSoftmax     ? " s"
+            : k == MixerKind::kRecurrent ? " r"
+                                         : "") +
+           "\">" + std::to_string(i) + " " + escape(shorten(text_at(layer, "mixer", "?"), 40)) +
            (heads.empty() ? "" : " \xC3\x97" + escape(shorten(heads, 8))) + "</span>";
   }
   if (layers->size() > 128) out += "<span class=\"lay\">and " + std::to_string(layers->size() - 128) + " more</span>";
@@ -45,9 +49,13 @@ std::string layer_strip(const ModelFacts& m) {
 
 // "total" before "d_model": keys of context["model"] with words for people, the rest under their own names.
 std::string fact_name(const std::string& key) {
-  static const std::pair<const char*, const char*> kNames[] = {
-      {"family", "family"}, {"parameters", "parameters"}, {"d_model", "residual width (d_model)"}, {"vocab", "vocabulary"},
-      {"d_mlp", "MLP width (d_mlp)"}, {"dtype", "number type"}, {"n_layers", "number of layers"}};
+  static const std::pair<const char*, const char*> kNames[] = {{"family", "family"},
+                                                               {"parameters", "parameters"},
+                                                               {"d_model", "residual width (d_model)"},
+                                                               {"vocab", "vocabulary"},
+                                                               {"d_mlp", "MLP width (d_mlp)"},
+                                                               {"dtype", "number type"},
+                                                               {"n_layers", "number of layers"}};
   for (const auto& [k, name] : kNames) {
     if (key == k) return name;
   }
@@ -87,7 +95,9 @@ std::string artifact_title(const ArtifactRow& row) {
 }
 
 std::string code_row(const std::string& name, const std::string& value) {
-  return value.empty() ? "" : "<tr><th scope=\"row\">" + escape(name) + "</th><td><code>" + escape(shorten(value, 600)) + "</code></td></tr>";
+  return value.empty() ? ""
+                       : "<tr><th scope=\"row\">" + escape(name) + "</th><td><code>" + escape(shorten(value, 600)) +
+                             "</code></td></tr>";
 }
 
 std::string versions_text(const Json& attempt) {
@@ -106,9 +116,12 @@ std::string versions_text(const Json& attempt) {
 
 std::string model_mark(const ModelFacts& m) {
   switch (m.whole()) {
-    case MixerKind::kSoftmax: return "<i class=\"m-s\"></i>";
-    case MixerKind::kRecurrent: return "<i class=\"m-r\"></i>";
-    default: return m.hybrid() ? "<i class=\"m-h\"></i>" : "";
+    case MixerKind::kSoftmax:
+      return "<i class=\"m-s\"></i>";
+    case MixerKind::kRecurrent:
+      return "<i class=\"m-r\"></i>";
+    default:
+      return m.hybrid() ? "<i class=\"m-h\"></i>" : "";
   }
 }
 
@@ -150,15 +163,23 @@ std::string artifact_html(const ArtifactRow& row, RenderState& state) {
   if (std::holds_alternative<TensorMap>(*any)) return out + tensors_html(row, state);
   if (std::holds_alternative<Series>(*any)) return out + series_html(row, state);
   bool several = row.columns.size() > 1;
+  if (const auto* text = std::get_if<Text>(any)) {
+    // A remark that is the same for every model is said once.
+    several = !std::all_of(row.artifacts.begin(), row.artifacts.end(),
+                           [&](const Artifact* a) { return a && std::get<Text>(*a).markdown == text->markdown; });
+  }
+  size_t shown = !several && std::holds_alternative<Text>(*any) ? 1 : row.columns.size();
   if (several) out += "<div class=\"cols\">";
-  for (size_t i = 0; i < row.columns.size(); ++i) {
+  for (size_t i = 0; i < shown; ++i) {
     const Artifact* a = row.artifacts[i];
     if (!a) continue;
     if (several) out += "<div>" + who(*row.columns[i], *state.index);
-    if (const auto* table = std::get_if<Table>(a)) out += table_html(*table, &state.index->models[row.columns[i]->model]);
+    if (const auto* table = std::get_if<Table>(a))
+      out += table_html(*table, &state.index->models[row.columns[i]->model]);
     if (const auto* circuit = std::get_if<Circuit>(a)) out += circuit_html(*circuit);
     if (const auto* text = std::get_if<Text>(a)) {
-      out += "<div class=\"text\">" + markdown_to_html(std::string_view(text->markdown).substr(0, 200000), 5) + "</div>";
+      out +=
+          "<div class=\"text\">" + markdown_to_html(std::string_view(text->markdown).substr(0, 200000), 5) + "</div>";
     }
     if (several) out += "</div>";
   }
@@ -172,14 +193,17 @@ std::string findings_section(const ReportIndex& index) {
       for (const RunColumn& c : set.columns) {
         for (const std::string& f : c.run->result.findings) {
           items += "<li>" + escape(shorten(f, 2000)) + "<span class=\"by\">" + model_mark(index.models[c.model]) +
-                   escape(shorten(c.label, 100)) + " \xC2\xB7 <a href=\"#" + g.anchor + "\">" + escape(shorten(g.title, 100)) + "</a>" +
+                   escape(shorten(c.label, 100)) + " \xC2\xB7 <a href=\"#" + g.anchor + "\">" +
+                   escape(shorten(g.title, 100)) + "</a>" +
                    (set.heading.empty() ? "" : " \xC2\xB7 " + escape(shorten(set.heading, 160))) + "</span></li>";
         }
       }
     }
   }
-  if (items.empty()) items = "<p>None of these runs states a finding in words; their numbers follow.</p>";
-  else items = "<ul class=\"found\">" + items + "</ul>";
+  if (items.empty())
+    items = "<p>None of these runs states a finding in words; their numbers follow.</p>";
+  else
+    items = "<ul class=\"found\">" + items + "</ul>";
   return section("found", "What was found", items);
 }
 
@@ -193,7 +217,8 @@ std::string models_section(const ReportIndex& index) {
     }
   }
   std::string body = "<div class=\"tw\"><table class=\"facts\"><thead><tr><th></th>";
-  for (const ModelFacts& m : index.models) body += "<th scope=\"col\">" + model_mark(m) + escape(shorten(m.label, 100)) + "</th>";
+  for (const ModelFacts& m : index.models)
+    body += "<th scope=\"col\">" + model_mark(m) + escape(shorten(m.label, 100)) + "</th>";
   body += "</tr></thead><tbody>";
   auto row = [&](const std::string& name, auto&& cell) {
     std::vector<std::string> cells;
@@ -210,8 +235,10 @@ std::string models_section(const ReportIndex& index) {
   auto code = [](const std::string& s) { return s.empty() ? s : "<code>" + escape(s) + "</code>"; };
   row("weights (SHA-256)", [&](const ModelFacts& m) { return code(short_hash(m.weights_hash)); });
   row("tokenizer (SHA-256)", [&](const ModelFacts& m) { return code(short_hash(m.record->spec.tokenizer_hash)); });
-  body += "</tbody></table></div><p class=\"legend\"><span><i class=\"m-s\"></i>softmax attention</span>"
-          "<span><i class=\"m-r\"></i>recurrent (linear attention and kin)</span>These two colours mean the same on every picture.</p>";
+  body +=
+      "</tbody></table></div><p class=\"legend\"><span><i class=\"m-s\"></i>softmax attention</span>"
+      "<span><i class=\"m-r\"></i>recurrent (linear attention and kin)</span>These two colours mean the same on every "
+      "picture.</p>";
   return section("models", index.models.size() > 1 ? "Models" : "Model", body);
 }
 
@@ -221,43 +248,59 @@ std::string prompts_section(const ReportIndex& index) {
     body += "<h3>" + escape(shorten(set.title.empty() ? set.name : set.title, 160)) + "</h3>";
     if (!set.description.empty()) body += "<p>" + escape(shorten(set.description, 2000)) + "</p>";
     size_t n = set.prompts->size();
-    body += "<p class=\"note\">" + escape(shorten(set.name, 120)) + ": " + count(static_cast<int64_t>(n)) + (n == 1 ? " prompt" : " prompts") +
-            ". A blank is shown as \xC2\xB7, a line break as \xE2\x8F\x8E; tokens that differ between clean and corrupted are marked." +
-            (set.source.empty() ? "" : " Source: " + escape(shorten(set.source, 300)) + ".") + "</p>";
+    body += "<p class=\"note\">" + escape(shorten(set.name, 120)) + ": " + count(static_cast<int64_t>(n)) +
+            (n == 1 ? " prompt" : " prompts") +
+            ". A blank is shown as \xC2\xB7, a line break as \xE2\x8F\x8E; tokens that differ between clean and "
+            "corrupted are marked." +
+            (set.source.empty() ? "" : " Source: " + escape(source_text(shorten(set.source, 300))) + ".") + "</p>";
     for (size_t i = 0; i < std::min(n, kPromptsShown); ++i) body += prompt_html((*set.prompts)[i], i + 1);
     if (n > kPromptsShown) {
       size_t end = std::min(n, kPromptsShown + kPromptsFolded);
       body += "<details><summary>" + std::to_string(end - kPromptsShown) + " more" +
-              (end < n ? " of " + count(static_cast<int64_t>(n - kPromptsShown)) + " (the others are in the stored data set)" : "") + "</summary>";
+              (end < n ? " of " + count(static_cast<int64_t>(n - kPromptsShown)) +
+                             " (the others are in the stored data set)"
+                       : "") +
+              "</summary>";
       for (size_t i = kPromptsShown; i < end; ++i) body += prompt_html((*set.prompts)[i], i + 1);
       body += "</details>";
     }
   }
-  if (body.empty()) body = "<p>The runs keep no prompts: they used none (weights alone, or random tokens), or were made without them.</p>";
+  if (body.empty())
+    body =
+        "<p>The runs keep no prompts: they used none (weights alone, or random tokens), or were made without them.</p>";
   return section("prompts", "Prompts", body);
 }
 
 std::string analysis_section(const AnalysisGroup& g, RenderState& state) {
   std::string body;
   if (!g.definition.empty()) body += "<p>" + escape(shorten(g.definition, 3000)) + "</p>";
-  if (!g.source.empty()) body += "<p class=\"src\">Source: " + escape(shorten(g.source, 300)) + "</p>";
+  if (!g.source.empty()) body += "<p class=\"src\">Source: " + escape(source_text(shorten(g.source, 300))) + "</p>";
   for (const RunSet& set : g.sets) {
     if (!set.heading.empty()) body += "<h3>" + escape(shorten(set.heading, 200)) + "</h3>";
     const RunRecord& r = set.columns.front().run->record;
     std::string data = r.dataset_name.empty() ? r.spec.dataset_name : r.dataset_name, params = params_text(r);
     if (!data.empty() || !params.empty()) {
       body += "<p class=\"note\">" + (data.empty() ? "" : "Data set " + escape(shorten(data, 120)) + ". ") +
-              (params.empty() ? "" : "Parameters: <span class=\"mono\">" + escape(shorten(params, 600)) + "</span>") + "</p>";
+              (params.empty() ? "" : "Parameters: <span class=\"mono\">" + escape(shorten(params, 600)) + "</span>") +
+              "</p>";
     }
     std::vector<std::string> said;
     for (const RunColumn& c : set.columns) {
       std::vector<std::string> warnings = c.run->result.warnings;
       if (std::string u = unfinished_text(c.run->record); !u.empty()) warnings.insert(warnings.begin(), u);
       for (size_t i = 0; i < std::min<size_t>(warnings.size(), 50); ++i) {
-        std::string line = (set.columns.size() > 1 ? c.label + ": " : "") + warnings[i];
+        bool all = std::all_of(set.columns.begin(), set.columns.end(), [&](const RunColumn& o) {
+          const auto& w = o.run->result.warnings;
+          return std::find(w.begin(), w.end(), warnings[i]) != w.end();
+        });
+        std::string line = (set.columns.size() > 1 && !all ? c.label + ": " : "") + warnings[i];
+        if (std::find(said.begin(), said.end(), line) != said.end()) continue;
+        said.push_back(line);
         body += "<p class=\"warn\"><b>Warning</b> " + escape(shorten(line, 1000)) + "</p>";
       }
-      if (!c.run->record.note.empty()) body += "<p class=\"note\">Note on " + escape(shorten(c.label, 100)) + ": " + escape(shorten(c.run->record.note, 2000)) + "</p>";
+      if (!c.run->record.note.empty())
+        body += "<p class=\"note\">Note on " + escape(shorten(c.label, 100)) + ": " +
+                escape(shorten(c.run->record.note, 2000)) + "</p>";
     }
     body += summary_html(set, *state.index);
     std::vector<ArtifactRow> rows = artifact_rows(set);
@@ -272,23 +315,28 @@ std::string notes_section(const std::vector<ReportRun>& runs, const std::string&
 }
 
 std::string repeat_section(const std::vector<ReportRun>& runs) {
-  std::string body = "<p>Each command repeats one run. Two runs with one key have the same answer; the key is a SHA-256 over "
-                     "everything that affects it.</p>";
+  std::string body =
+      "<p>Each command repeats one run. Two runs with one key have the same answer; the key is a SHA-256 over "
+      "everything that affects it.</p>";
   for (const ReportRun& run : runs) {
     const RunRecord& r = run.record;
     const RunSpec& s = r.spec;
     const Json* attempt = find_key(run.context, "attempt");
-    std::string model = r.model_name.empty() ? s.model_name : r.model_name, device = attempt ? text_at(*attempt, "device", s.device) : s.device;
+    std::string model = r.model_name.empty() ? s.model_name : r.model_name,
+                device = attempt ? text_at(*attempt, "device", s.device) : s.device;
     std::string cost, command = r.command.empty() ? s.command : r.command;
     for (const auto& [k, v] : s.cost_params) cost += (cost.empty() ? "" : ", ") + k + "=" + v;
-    body += "<div class=\"run\"><h3>" + escape(shorten((r.analysis.empty() ? s.analysis : r.analysis) + " on " + model, 160)) + "</h3>";
+    body += "<div class=\"run\"><h3>" +
+            escape(shorten((r.analysis.empty() ? s.analysis : r.analysis) + " on " + model, 160)) + "</h3>";
     body += command.empty() ? "<p class=\"note\">No command line is stored: the run was started in the desktop app.</p>"
                             : "<pre><code>" + escape(shorten(command, 8000)) + "</code></pre>";
     body += "<div class=\"tw\"><table class=\"facts\"><tbody>";
     body += code_row("parameters", params_text(r)) + code_row("cost only (not in the key)", cost);
     body += code_row("key", r.key_hash) + code_row("weights", s.weights_hash) + code_row("tokenizer", s.tokenizer_hash);
-    body += code_row("data set", (r.dataset_name.empty() ? s.dataset_name : r.dataset_name) + (s.dataset_hash.empty() ? "" : " " + s.dataset_hash));
-    body += code_row("numerics", s.dtype + (s.tf32 ? ", TF32" : ", no TF32") + ", mixer form " + s.form + ", start token " + s.bos + ", seed " + std::to_string(s.seed));
+    body += code_row("data set", (r.dataset_name.empty() ? s.dataset_name : r.dataset_name) +
+                                     (s.dataset_hash.empty() ? "" : " " + s.dataset_hash));
+    body += code_row("numerics", s.dtype + (s.tf32 ? ", TF32" : ", no TF32") + ", mixer form " + s.form +
+                                     ", start token " + s.bos + ", seed " + std::to_string(s.seed));
     if (s.interventions != "[]") body += code_row("interventions", s.interventions);
     body += code_row("plug-in", s.plugin_hash) + code_row("device", device);
     if (attempt) {
@@ -301,7 +349,8 @@ std::string repeat_section(const std::vector<ReportRun>& runs) {
         body += code_row("events", all);
       }
     }
-    body += code_row("run", std::to_string(r.id) + (r.created.empty() ? "" : ", made " + r.created)) + "</tbody></table></div></div>";
+    body += code_row("run", std::to_string(r.id) + (r.created.empty() ? "" : ", made " + r.created)) +
+            "</tbody></table></div></div>";
   }
   return section("repeat", "How to repeat", body);
 }

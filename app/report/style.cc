@@ -41,10 +41,10 @@ pre{background:var(--soft);padding:8px 16px;margin:0 0 8px;border-radius:4px;fon
 pre code{background:none;padding:0;font-size:1em}
 ul,.text ol{margin:0 0 16px;padding-left:20px;max-width:82ch}
 li{margin-bottom:4px}
-.found{list-style:none;padding:0;max-width:92ch}
+.found{list-style:none;padding:0;margin-top:16px;max-width:92ch}
 .found li{margin:0 0 12px;padding-left:16px;border-left:3px solid var(--accent)}
 .found .by{color:var(--dim);font-size:13px;display:block;line-height:20px}
-.warn{color:var(--warn);margin:0 0 8px}
+.warn{color:var(--warn);font-size:14px;margin:0 0 8px}.src{margin:0 0 4px}h2+.note,h3+.note{margin-bottom:8px}.note{max-width:none}
 .warn b{font-weight:640}
 table{border-collapse:collapse;font-size:13.5px;line-height:20px}
 .tw{overflow:auto;max-height:488px;max-width:100%;margin:0 0 8px}
@@ -62,17 +62,17 @@ th[aria-sort]:after{content:" \2191";color:var(--accent)}th[aria-sort=descending
 .facts thead th{color:var(--fg);font-weight:600}
 .cols{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:8px 40px;align-items:start}
 .cols>div{min-width:0}
-.figs{display:flex;flex-wrap:wrap;gap:24px 48px;align-items:flex-start}
+.figs{display:flex;flex-wrap:wrap;gap:16px 40px;align-items:flex-start}
 figure{margin:0 0 16px;max-width:100%;min-width:0}
 figcaption{max-width:76ch;margin-bottom:8px}
 figcaption b{color:var(--fg);font-weight:620;font-size:14px}
-.panels{display:flex;flex-wrap:wrap;gap:16px 32px;align-items:flex-start}
+.panels{display:flex;flex-wrap:wrap;gap:16px 24px;align-items:flex-start}
 .panel{max-width:100%;min-width:0}
 .big{display:flex;flex-wrap:wrap;gap:16px 16px}
 .who{font-size:13px;line-height:20px;font-weight:600;margin:0 0 4px}
 .m-s,.m-r,.m-h{display:inline-block;width:9px;height:9px;border-radius:2px;margin-right:6px;background:var(--softmax);print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .m-r{background:var(--recurrent)}.m-h{background:linear-gradient(90deg,var(--softmax) 50%,var(--recurrent) 50%)}
-.legend{font-size:13px;color:var(--dim);margin:8px 0 16px}.legend span{margin-right:24px;white-space:nowrap}
+.legend{max-width:none;font-size:13px;color:var(--dim);margin:8px 0 16px}.legend span{margin-right:24px;white-space:nowrap}
 .strip{display:flex;flex-wrap:wrap;gap:4px;margin:0}
 .lay{font-size:12px;line-height:20px;padding:0 8px;border-radius:3px;background:var(--soft);white-space:nowrap;print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .lay.s{background:var(--softmax-bg);color:var(--softmax)}.lay.r{background:var(--recurrent-bg);color:var(--recurrent)}
@@ -80,12 +80,12 @@ figcaption b{color:var(--fg);font-weight:620;font-size:14px}
 .toks{display:flex;flex-wrap:wrap;gap:0 2px;align-items:flex-end;margin:0 0 4px}
 .col{display:flex;flex-direction:column;gap:2px}
 .pl{font-size:11px;line-height:16px;height:16px;color:var(--accent);text-align:center;white-space:nowrap}
-.tok{display:inline-block;font-size:13px;line-height:22px;padding:0 4px;border-radius:3px;background:var(--soft);white-space:pre;unicode-bidi:isolate;max-width:240px;overflow:hidden;text-overflow:ellipsis;print-color-adjust:exact;-webkit-print-color-adjust:exact}
+.tok{display:inline-block;vertical-align:middle;font-size:13px;line-height:22px;padding:0 4px;border-radius:3px;background:var(--soft);white-space:pre;unicode-bidi:isolate;max-width:240px;overflow:hidden;text-overflow:ellipsis;print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .tok.same{color:var(--dim);background:none}
 .tok.diff{background:var(--mark)}
 .tok.ans{background:var(--accent);color:var(--bg)}
 .rowname{font-size:11px;line-height:22px;color:var(--dim);padding-right:8px;text-align:right}
-.cap{font-size:13px;color:var(--dim)}
+.cap{font-size:13px;line-height:24px;color:var(--dim);margin:0 0 4px}
 details{margin:0 0 16px}summary{cursor:pointer;color:var(--accent);font-size:14px;margin-bottom:8px}
 .run{margin:0 0 40px}
 svg{max-width:100%;height:auto;display:block;overflow:visible}
@@ -163,8 +163,8 @@ std::string style_sheet() {
   std::string out = kStyle;
   for (int i = 0; i <= kRampSteps; ++i) {
     std::string n = std::to_string(i);
-    out += ".s" + n + "{fill:" + ramp_colour(Ramp::kSequential, i) + "}.d" + n + "{fill:" +
-           ramp_colour(Ramp::kDiverging, i) + "}\n";
+    out += ".s" + n + "{fill:" + ramp_colour(Ramp::kSequential, i) + "}.d" + n +
+           "{fill:" + ramp_colour(Ramp::kDiverging, i) + "}\n";
   }
   for (int i = 0; i < 8; ++i) {
     std::string n = std::to_string(i);
@@ -177,7 +177,8 @@ const std::string& script() { return kScript; }
 
 std::string script_hash() {
   std::string hex = sha256_hex(kScript), bytes;
-  for (size_t i = 0; i + 1 < hex.size(); i += 2) bytes += static_cast<char>(std::strtol(hex.substr(i, 2).c_str(), nullptr, 16));
+  for (size_t i = 0; i + 1 < hex.size(); i += 2)
+    bytes += static_cast<char>(std::strtol(hex.substr(i, 2).c_str(), nullptr, 16));
   return "sha256-" + base64(bytes);
 }
 

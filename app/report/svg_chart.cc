@@ -29,8 +29,8 @@ Range finite_range(const std::vector<const std::vector<double>*>& lists) {
 }
 
 std::string label(const char* cls, double x, double y, const std::string& words, const std::string& more = {}) {
-  return std::string("<text class=\"") + cls + "\" x=\"" + coordinate(x) + "\" y=\"" + coordinate(y) + "\"" + more + ">" +
-         escape(words) + "</text>";
+  return std::string("<text class=\"") + cls + "\" x=\"" + coordinate(x) + "\" y=\"" + coordinate(y) + "\"" + more +
+         ">" + escape(words) + "</text>";
 }
 
 // Frame, grid lines and numbers of the y axis.
@@ -38,16 +38,16 @@ std::string y_axis(Range y, double width, const std::string& name) {
   std::string out;
   for (double t : nice_ticks(y, 5)) {
     double at = kTop + kHeight * (1 - (t - y.lo) / (y.hi - y.lo));
-    out += "<path class=\"" + std::string(t == 0 ? "ze" : "gr") + "\" d=\"M" + coordinate(kLeft) + " " + coordinate(at) +
-           "h" + coordinate(width) + "\"/>" + label("tr", kLeft - 6, at + 3.5, number(t, 3));
+    out += "<path class=\"" + std::string(t == 0 ? "ze" : "gr") + "\" d=\"M" + coordinate(kLeft) + " " +
+           coordinate(at) + "h" + coordinate(width) + "\"/>" + label("tr", kLeft - 6, at + 3.5, number(t, 3));
   }
   double middle = kTop + kHeight / 2;
   return out + label("axm", 12, middle, shorten(name, 40), " transform=\"rotate(-90 12 " + coordinate(middle) + ")\"");
 }
 
 std::string open(double w, double h, const std::string& name) {
-  return "<svg role=\"img\" width=\"" + coordinate(w) + "\" height=\"" + coordinate(h) + "\" viewBox=\"0 0 " + coordinate(w) +
-         " " + coordinate(h) + "\" aria-label=\"" + escape(name) + "\">";
+  return "<svg role=\"img\" width=\"" + coordinate(w) + "\" height=\"" + coordinate(h) + "\" viewBox=\"0 0 " +
+         coordinate(w) + " " + coordinate(h) + "\" aria-label=\"" + escape(name) + "\">";
 }
 
 }  // namespace
@@ -104,7 +104,8 @@ std::string line_chart(const Series& s, Range x, Range y) {
   out += label("axm", kLeft + kWidth / 2, kTop + kHeight + 32, shorten(s.x_label, 60));
   for (size_t i = 0; i < n; ++i) {
     const Series::Line& line = s.lines[i];
-    size_t points = std::min(line.x.size(), line.y.size()), step = std::max<size_t>(1, (points + kPoints - 1) / kPoints);
+    size_t points = std::min(line.x.size(), line.y.size()),
+           step = std::max<size_t>(1, (points + kPoints - 1) / kPoints);
     std::string d, dots;
     bool pen = false;
     for (size_t k = 0; k < points; k += step) {
@@ -119,7 +120,8 @@ std::string line_chart(const Series& s, Range x, Range y) {
         size_t gap = at.find(' ');
         dots += "<circle class=\"f" + std::to_string(i % 8) + "\" cx=\"" + at.substr(0, gap) + "\" cy=\"" +
                 at.substr(gap + 1) + "\" r=\"2.5\"><title>" +
-                escape(shorten(line.name, 40) + ": " + number(line.x[k], 4) + ", " + number(line.y[k], 4)) + "</title></circle>";
+                escape(shorten(line.name, 40) + ": " + number(line.x[k], 4) + ", " + number(line.y[k], 4)) +
+                "</title></circle>";
       }
     }
     std::string cls = "l" + std::to_string(i % 8) + (i >= 8 ? " da" : "");
@@ -132,7 +134,8 @@ std::string line_chart(const Series& s, Range x, Range y) {
   }
   out += "</svg>";
   if (s.lines.size() > n) {
-    out += "<p class=\"note\">" + std::to_string(s.lines.size() - n) + " more curves are not drawn; they are in the stored result.</p>";
+    out += "<p class=\"note\">" + std::to_string(s.lines.size() - n) +
+           " more curves are not drawn; they are in the stored result.</p>";
   }
   return out;
 }
@@ -157,6 +160,8 @@ std::string bar_chart(const Bars& b) {
   double below = upright ? widest * kLetter + 10 : 18;
   Range y{std::min(0.0, b.y.lo), std::max(0.0, b.y.hi)};
   if (!(y.hi > y.lo)) y.hi = y.lo + 1;
+  double room = (y.hi - y.lo) * 0.05;
+  y = {y.lo < 0 ? y.lo - room : 0, y.hi > 0 ? y.hi + room : 0};
   std::string out = open(kLeft + width + 12, kTop + kHeight + below + 22, b.label);
   out += y_axis(y, width, b.unit.empty() ? b.label : b.label + " (" + b.unit + ")");
   double zero = kTop + kHeight * (1 - (0 - y.lo) / (y.hi - y.lo));
@@ -170,8 +175,9 @@ std::string bar_chart(const Bars& b) {
     std::string name = own ? b.labels.labels[i] : std::to_string(i);
     if (b.labels.tokens && own) name = visible_blanks(name);
     out += "<rect class=\"" + cls + "\" x=\"" + coordinate(x + inset) + "\" y=\"" + coordinate(std::min(at, base)) +
-           "\" width=\"" + coordinate(slot - 2 * inset) + "\" height=\"" + coordinate(std::fabs(base - at)) + "\"><title>" +
-           escape(b.axis + " " + shorten(name, 24) + ": " + (known ? number(v, 4) : "no value")) + "</title></rect>";
+           "\" width=\"" + coordinate(slot - 2 * inset) + "\" height=\"" + coordinate(std::fabs(base - at)) +
+           "\"><title>" + escape(b.axis + " " + shorten(name, 24) + ": " + (known ? number(v, 4) : "no value")) +
+           "</title></rect>";
     if (i % step != 0) continue;
     double lx = x + slot / 2, ly = kTop + kHeight + (upright ? 6 : 14);
     std::string turn = upright ? " transform=\"rotate(-90 " + coordinate(lx + 3.5) + " " + coordinate(ly) + ")\"" : "";

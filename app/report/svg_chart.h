@@ -24,7 +24,7 @@ std::string line_chart(const Series& series, Range x, Range y);
 
 struct Bars {
   std::string axis, unit, label;
-  HeatmapAxis labels;                           // labels and kinds of the bars
+  HeatmapAxis labels;  // labels and kinds of the bars
   std::vector<double> values;
   Range y;
 };

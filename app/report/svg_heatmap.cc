@@ -14,12 +14,27 @@ namespace {
 using Rgb = std::array<double, 3>;
 
 // matplotlib's viridis at nine even points.
-constexpr std::array<Rgb, 9> kViridis = {{{68, 1, 84}, {71, 45, 123}, {59, 82, 139}, {44, 114, 142}, {33, 145, 140},
-                                          {40, 174, 128}, {94, 201, 98}, {173, 220, 48}, {253, 231, 37}}};
+constexpr std::array<Rgb, 9> kViridis = {{{68, 1, 84},
+                                          {71, 45, 123},
+                                          {59, 82, 139},
+                                          {44, 114, 142},
+                                          {33, 145, 140},
+                                          {40, 174, 128},
+                                          {94, 201, 98},
+                                          {173, 220, 48},
+                                          {253, 231, 37}}};
 // ColorBrewer RdBu with a pure white centre: safe for the common colour-vision deficiencies.
-constexpr std::array<Rgb, 11> kRedBlue = {{{103, 0, 31}, {178, 24, 43}, {214, 96, 77}, {244, 165, 130}, {253, 219, 199},
-                                           {255, 255, 255}, {209, 229, 240}, {146, 197, 222}, {67, 147, 195},
-                                           {33, 102, 172}, {5, 48, 97}}};
+constexpr std::array<Rgb, 11> kRedBlue = {{{103, 0, 31},
+                                           {178, 24, 43},
+                                           {214, 96, 77},
+                                           {244, 165, 130},
+                                           {253, 219, 199},
+                                           {255, 255, 255},
+                                           {209, 229, 240},
+                                           {146, 197, 222},
+                                           {67, 147, 195},
+                                           {33, 102, 172},
+                                           {5, 48, 97}}};
 
 template <size_t N>
 Rgb blend(const std::array<Rgb, N>& stops, double t) {
@@ -40,8 +55,8 @@ std::string level_class(const ColourScale& scale, double v) {
 }
 
 struct Labels {
-  std::vector<std::string> text;                // "" where a label is left out for room
-  int widest = 0;                               // in letters
+  std::vector<std::string> text;  // "" where a label is left out for room
+  int widest = 0;                 // in letters
 };
 
 // Labels of an axis with at most `room` of them shown, evenly.
@@ -61,7 +76,8 @@ Labels shown_labels(const HeatmapAxis& axis, int64_t n, int64_t room) {
 std::string index_text(const HeatmapAxis& axis, int64_t n, int64_t i) {
   std::string s = axis.name + " ";
   if (axis.labels.size() != static_cast<size_t>(n)) return s + std::to_string(i);
-  if (axis.tokens) return s + std::to_string(i) + " \xE2\x80\x9C" + shorten(visible_blanks(axis.labels[i]), 24) + "\xE2\x80\x9D";
+  if (axis.tokens)
+    return s + std::to_string(i) + " \xE2\x80\x9C" + shorten(visible_blanks(axis.labels[i]), 24) + "\xE2\x80\x9D";
   return s + shorten(axis.labels[i], 24);
 }
 
@@ -86,9 +102,10 @@ std::string cell_rects(const Heatmap& m, double w, double h) {
       double v = m.values[r * m.n_cols + c];
       bool known = std::isfinite(v);
       out += rect(known ? level_class(m.scale, v) : "na", c * w, r * h, w, h);
-      std::string value = known ? number(v) + (m.unit.empty() ? "" : " " + m.unit)
-                                : number(v) + (std::isnan(v) ? " " + m.missing : "");
-      out += "><title>" + escape(index_text(m.rows, m.n_rows, r) + ", " + index_text(m.cols, m.n_cols, c) + ": " + value) +
+      std::string value =
+          known ? number(v) + (m.unit.empty() ? "" : " " + m.unit) : number(v) + (std::isnan(v) ? " " + m.missing : "");
+      out += "><title>" +
+             escape(index_text(m.rows, m.n_rows, r) + ", " + index_text(m.cols, m.n_cols, c) + ": " + value) +
              "</title></rect>";
     }
   }
@@ -141,7 +158,8 @@ std::string colour_bar(const ColourScale& s, double x, double y, double height, 
   std::string fill = s.ramp == Ramp::kDiverging ? "url(#mt-div)" : "url(#mt-seq)";
   std::string out = "<rect class=\"fr\" style=\"fill:" + fill + "\" x=\"" + coordinate(x) + "\" y=\"" + coordinate(y) +
                     "\" width=\"10\" height=\"" + coordinate(height) + "\"/>";
-  std::vector<double> ticks = height >= 72 ? std::vector<double>{s.hi, (s.hi + s.lo) / 2, s.lo} : std::vector<double>{s.hi, s.lo};
+  std::vector<double> ticks =
+      height >= 72 ? std::vector<double>{s.hi, (s.hi + s.lo) / 2, s.lo} : std::vector<double>{s.hi, s.lo};
   for (size_t i = 0; i < ticks.size(); ++i) {
     double at = y + height * static_cast<double>(i) / static_cast<double>(ticks.size() - 1);
     out += text("tk", x + 15, at + (i == 0 ? 7 : i + 1 == ticks.size() ? 0 : 3.5), number(ticks[i], 2));
@@ -242,26 +260,26 @@ bool pool_heatmap(Heatmap& m, int64_t limit) {
 std::string heatmap_svg(const Heatmap& m) {
   if (m.n_rows <= 0 || m.n_cols <= 0) return {};
   bool in_cell = m.n_cols <= 12 && m.n_rows <= 32 && m.cell == 0;
-  double w = in_cell ? 46 : std::clamp(440.0 / static_cast<double>(m.n_cols), 7.0, 28.0);
+  double w = in_cell ? 44 : std::clamp(440.0 / static_cast<double>(m.n_cols), 7.0, 28.0);
   if (m.cell > 0) w = m.cell;
   double h = in_cell ? 26 : std::clamp(400.0 / static_cast<double>(m.n_rows), 7.0, 22.0);
   if (m.cell > 0) h = m.cell;
   double width = w * static_cast<double>(m.n_cols), height = h * static_cast<double>(m.n_rows);
 
   constexpr double kLetter = 6.1;
-  Labels row_text = shown_labels(m.rows, m.n_rows, static_cast<int64_t>(height / 11));
-  Labels col_text = shown_labels(m.cols, m.n_cols, static_cast<int64_t>(width / 11));
+  Labels row_text = shown_labels(m.rows, m.n_rows, static_cast<int64_t>(height / 9.4));
+  Labels col_text = shown_labels(m.cols, m.n_cols, static_cast<int64_t>(width / 9.4));
   bool upright = col_text.widest * kLetter > w - 4;
   if (upright && m.cols.labels.size() != static_cast<size_t>(m.n_cols)) {
     col_text = shown_labels(m.cols, m.n_cols, static_cast<int64_t>(width / (kLetter * col_text.widest + 10)));
-    upright = false;                              // plain indices: fewer of them, level
+    upright = false;  // plain indices: fewer of them, level
   }
   bool row_marks = m.rows.kinds.size() == static_cast<size_t>(m.n_rows);
   bool col_marks = m.cols.kinds.size() == static_cast<size_t>(m.n_cols);
   double left = 22 + row_text.widest * kLetter + (row_marks ? 10 : 4);
   double top = m.bar && !m.unit.empty() ? 18 : 6;
   double below = (upright ? col_text.widest * kLetter + 8 : 14) + (col_marks ? 8 : 0);
-  double bar = m.bar ? 66 : 4;
+  double bar = m.bar ? 54 : 4;
   double total_w = left + width + bar, total_h = top + std::max(height, m.bar ? 56.0 : 0.0) + below + 18;
 
   std::string out = open_svg(total_w, total_h, m.label + ", " + m.rows.name + " by " + m.cols.name);
@@ -279,11 +297,12 @@ std::string heatmap_svg(const Heatmap& m) {
   for (int64_t c = m.cols.group; m.cols.group > 0 && c < m.n_cols; c += m.cols.group) {
     out += "<path class=\"gl\" d=\"M" + coordinate(c * w) + " 0v" + coordinate(height) + "\"/>";
   }
-  if (!m.causal) out += rect("fr", 0, 0, width, height) + "/>";
+  out += rect("fr", 0, 0, width, height) + "/>";
   for (int64_t r = 0; r < m.n_rows; ++r) {
     double y = (r + 0.5) * h;
     if (row_marks) out += kind_mark(m.rows.kinds[r], -7, y);
-    if (!row_text.text[r].empty()) out += text(m.rows.tokens ? "tr tt" : "tr", row_marks ? -11 : -5, y + 3.5, row_text.text[r]);
+    if (!row_text.text[r].empty())
+      out += text(m.rows.tokens ? "tr tt" : "tr", row_marks ? -11 : -5, y + 3.5, row_text.text[r]);
   }
   for (int64_t c = 0; c < m.n_cols; ++c) {
     double x = (c + 0.5) * w, y = height + 4;
@@ -302,8 +321,9 @@ std::string heatmap_svg(const Heatmap& m) {
   }
   out += text("axm", width / 2, height + below + 12, m.cols.name);
   double ax = 12 - left;
-  out += text("axm", ax, height / 2, m.rows.name, " transform=\"rotate(-90 " + coordinate(ax) + " " + coordinate(height / 2) + ")\"");
-  if (m.bar) out += colour_bar(m.scale, width + 14, 0, std::max(height, 56.0), m.unit);
+  out += text("axm", ax, height / 2, m.rows.name,
+              " transform=\"rotate(-90 " + coordinate(ax) + " " + coordinate(height / 2) + ")\"");
+  if (m.bar) out += colour_bar(m.scale, width + 12, 0, std::max(height, 56.0), m.unit);
   return out + "</g></svg>";
 }
 
@@ -312,11 +332,13 @@ std::string heatmap_grid_svg(const HeatmapGrid& g) {
   int64_t n = static_cast<int64_t>(g.maps.size()), rows = (n + g.n_cols - 1) / g.n_cols;
   const Heatmap& first = g.maps.front();
   double longest = static_cast<double>(std::max<int64_t>({first.n_rows, first.n_cols, 1}));
-  double w = g.side * static_cast<double>(first.n_cols) / longest, h = g.side * static_cast<double>(first.n_rows) / longest;
+  double w = g.side * static_cast<double>(first.n_cols) / longest,
+         h = g.side * static_cast<double>(first.n_rows) / longest;
   constexpr double kGap = 8, kLetter = 6.1;
   Labels row_text = shown_labels(g.rows, rows, rows), col_text = shown_labels(g.cols, g.n_cols, g.n_cols);
   double left = 22 + row_text.widest * kLetter + 10, top = first.unit.empty() ? 6 : 18;
-  double width = (w + kGap) * static_cast<double>(g.n_cols) - kGap, height = (h + kGap) * static_cast<double>(rows) - kGap;
+  double width = (w + kGap) * static_cast<double>(g.n_cols) - kGap,
+         height = (h + kGap) * static_cast<double>(rows) - kGap;
   std::string out = open_svg(left + width + 66, top + height + 34, g.label);
   out += "<g transform=\"translate(" + coordinate(left) + " " + coordinate(top) + ")\">";
   for (int64_t i = 0; i < n; ++i) {
@@ -325,8 +347,8 @@ std::string heatmap_grid_svg(const HeatmapGrid& g) {
     double x = (w + kGap) * static_cast<double>(i % g.n_cols), y = (h + kGap) * static_cast<double>(i / g.n_cols);
     out += "<g transform=\"translate(" + coordinate(x) + " " + coordinate(y) + ")\"><title>" + escape(m.label) +
            "</title>" + rect("bg", 0, 0, w, h) + "/>" + "<g class=\"px\" transform=\"scale(" +
-           coordinate(w / static_cast<double>(m.n_cols)) + " " + coordinate(h / static_cast<double>(m.n_rows)) + ")\">" +
-           cell_paths(m) + "</g></g>";
+           coordinate(w / static_cast<double>(m.n_cols)) + " " + coordinate(h / static_cast<double>(m.n_rows)) +
+           ")\">" + cell_paths(m) + "</g></g>";
   }
   for (int64_t r = 0; r < rows; ++r) {
     double y = (h + kGap) * static_cast<double>(r) + h / 2;
@@ -337,18 +359,22 @@ std::string heatmap_grid_svg(const HeatmapGrid& g) {
     out += text("tm", (w + kGap) * static_cast<double>(c) + w / 2, height + 13, col_text.text[c]);
   }
   double ax = 12 - left;
-  out += text("axm", ax, height / 2, g.rows.name, " transform=\"rotate(-90 " + coordinate(ax) + " " + coordinate(height / 2) + ")\"");
+  out += text("axm", ax, height / 2, g.rows.name,
+              " transform=\"rotate(-90 " + coordinate(ax) + " " + coordinate(height / 2) + ")\"");
   out += text("axm", width / 2, height + 28, g.cols.name);
-  return out + colour_bar(first.scale, width + 14, 0, std::max(48.0, std::min(height, 240.0)), first.unit) + "</g></svg>";
+  return out + colour_bar(first.scale, width + 14, 0, std::max(48.0, std::min(height, 240.0)), first.unit) +
+         "</g></svg>";
 }
 
 std::string svg_definitions() {
   std::string out = "<svg class=\"defs\" width=\"0\" height=\"0\" aria-hidden=\"true\"><defs>";
   for (Ramp ramp : {Ramp::kSequential, Ramp::kDiverging}) {
     bool diverging = ramp == Ramp::kDiverging;
-    out += std::string("<linearGradient id=\"") + (diverging ? "mt-div" : "mt-seq") + "\" x1=\"0\" y1=\"1\" x2=\"0\" y2=\"0\">";
+    out += std::string("<linearGradient id=\"") + (diverging ? "mt-div" : "mt-seq") +
+           "\" x1=\"0\" y1=\"1\" x2=\"0\" y2=\"0\">";
     for (int i = 0; i <= 16; ++i) {
-      out += "<stop offset=\"" + coordinate(i / 16.0) + "\" stop-color=\"" + ramp_colour(ramp, i * kRampSteps / 16) + "\"/>";
+      out += "<stop offset=\"" + coordinate(i / 16.0) + "\" stop-color=\"" + ramp_colour(ramp, i * kRampSteps / 16) +
+             "\"/>";
     }
     out += "</linearGradient>";
   }

@@ -14,7 +14,7 @@ constexpr size_t kTableRows = 300, kTableColumns = 40;
 struct ColumnLook {
   bool numeric = true;
   int decimals = 0;
-  bool layer = false;                           // whole numbers that name a layer
+  bool layer = false;  // whole numbers that name a layer
 };
 
 ColumnLook look_of(const Table& t, size_t c) {
@@ -45,7 +45,9 @@ std::string cell_html(const Cell& cell, const ColumnLook& look, const ModelFacts
   std::string open = look.numeric ? "<td class=\"n\">" : "<td>";
   if (const auto* i = std::get_if<int64_t>(&cell)) {
     MixerKind kind = look.layer && model ? model->kind(*i) : MixerKind::kNone;
-    std::string mark = kind == MixerKind::kSoftmax ? "<i class=\"m-s\"></i>" : kind == MixerKind::kRecurrent ? "<i class=\"m-r\"></i>" : "";
+    std::string mark = kind == MixerKind::kSoftmax     ? "<i class=\"m-s\"></i>"
+                       : kind == MixerKind::kRecurrent ? "<i class=\"m-r\"></i>"
+                                                       : "";
     return open + mark + (look.layer ? std::to_string(*i) : count(*i)) + "</td>";
   }
   if (const auto* d = std::get_if<double>(&cell)) return open + fixed_number(*d, look.decimals) + "</td>";
@@ -76,14 +78,15 @@ std::string table_html(const Table& t, const ModelFacts* model) {
   out += "</tr></thead><tbody>";
   for (size_t r = 0; r < rows; ++r) {
     out += "<tr>";
-    for (size_t c = 0; c < columns; ++c) out += cell_html(c < t.rows[r].size() ? t.rows[r][c] : Cell{}, looks[c], model);
+    for (size_t c = 0; c < columns; ++c)
+      out += cell_html(c < t.rows[r].size() ? t.rows[r][c] : Cell{}, looks[c], model);
     out += "</tr>";
   }
   out += "</tbody></table></div>";
   if (rows < t.rows.size() || columns < t.columns.size()) {
-    out += "<p class=\"note\">The first " + count(static_cast<int64_t>(rows)) + " of " + count(static_cast<int64_t>(t.rows.size())) +
-           " rows and " + std::to_string(columns) + " of " + std::to_string(t.columns.size()) +
-           " columns; the whole table is in the stored result.</p>";
+    out += "<p class=\"note\">The first " + count(static_cast<int64_t>(rows)) + " of " +
+           count(static_cast<int64_t>(t.rows.size())) + " rows and " + std::to_string(columns) + " of " +
+           std::to_string(t.columns.size()) + " columns; the whole table is in the stored result.</p>";
   }
   return out;
 }
@@ -91,12 +94,14 @@ std::string table_html(const Table& t, const ModelFacts* model) {
 std::string circuit_html(const Circuit& c) {
   size_t nodes = std::count_if(c.nodes.begin(), c.nodes.end(), [](const auto& n) { return n.in_graph; });
   size_t edges = std::count_if(c.edges.begin(), c.edges.end(), [](const auto& e) { return e.in_graph; });
-  std::string out = "<p class=\"note\">" + count(static_cast<int64_t>(edges)) + " of " + count(static_cast<int64_t>(c.edges.size())) +
-                    " edges and " + count(static_cast<int64_t>(nodes)) + " of " + count(static_cast<int64_t>(c.nodes.size())) +
-                    " nodes belong to the circuit, in a model of " + count(c.n_layers) + " layers with " + count(c.n_heads) +
-                    " heads each. Edges by size of score.</p>";
+  std::string out = "<p class=\"note\">" + count(static_cast<int64_t>(edges)) + " of " +
+                    count(static_cast<int64_t>(c.edges.size())) + " edges and " + count(static_cast<int64_t>(nodes)) +
+                    " of " + count(static_cast<int64_t>(c.nodes.size())) +
+                    " nodes belong to the circuit, in a model of " + count(c.n_layers) + " layers with " +
+                    count(c.n_heads) + " heads each. Edges by size of score.</p>";
   Table table;
-  table.columns = {{"from", "", "source node"}, {"to", "", "destination node and its input"}, {"score", "", "the edge's score"}};
+  table.columns = {
+      {"from", "", "source node"}, {"to", "", "destination node and its input"}, {"score", "", "the edge's score"}};
   std::vector<const Circuit::Edge*> kept;
   for (const auto& e : c.edges) {
     if (e.in_graph) kept.push_back(&e);
@@ -112,12 +117,13 @@ std::string circuit_html(const Circuit& c) {
   for (const auto& n : c.nodes) {
     if (n.in_graph) node_table.rows.push_back({n.name, n.score});
   }
-  if (!node_table.rows.empty()) out += "<details><summary>Nodes</summary>" + table_html(node_table, nullptr) + "</details>";
+  if (!node_table.rows.empty())
+    out += "<details><summary>Nodes</summary>" + table_html(node_table, nullptr) + "</details>";
   return out;
 }
 
 std::string summary_html(const RunSet& set, const ReportIndex& index) {
-  std::vector<const SummaryItem*> items;        // first of each name, in order
+  std::vector<const SummaryItem*> items;  // first of each name, in order
   for (const RunColumn& c : set.columns) {
     for (const SummaryItem& item : c.run->result.summary) {
       bool known = std::any_of(items.begin(), items.end(), [&](const auto* i) { return i->name == item.name; });
@@ -128,11 +134,15 @@ std::string summary_html(const RunSet& set, const ReportIndex& index) {
   bool intervals = false;
   std::string out = "<div class=\"tw\"><table><thead><tr><th scope=\"col\">quantity</th>";
   for (const RunColumn& c : set.columns) {
-    out += "<th class=\"n\" scope=\"col\">" + (set.columns.size() > 1 ? model_mark(index.models[c.model]) + escape(shorten(c.label, 60)) : "value") + "</th>";
+    out += "<th class=\"n\" scope=\"col\">" +
+           (set.columns.size() > 1 ? model_mark(index.models[c.model]) + escape(shorten(c.label, 60)) : "value") +
+           "</th>";
   }
   out += "<th class=\"n\" scope=\"col\">prompts</th><th scope=\"col\">meaning</th></tr></thead><tbody>";
   for (const SummaryItem* first : items) {
-    out += "<tr><td>" + escape(shorten(first->name, 80)) + (first->unit.empty() ? "" : " <span class=\"unit\">" + escape(shorten(first->unit, 40)) + "</span>") + "</td>";
+    out += "<tr><td>" + escape(shorten(first->name, 80)) +
+           (first->unit.empty() ? "" : " <span class=\"unit\">" + escape(shorten(first->unit, 40)) + "</span>") +
+           "</td>";
     std::string counts;
     for (const RunColumn& c : set.columns) {
       out += "<td class=\"n\">";

@@ -35,7 +35,8 @@ std::string token_chip(const std::string& token, const std::string& look) {
 }
 
 std::string prompt_html(const Json& prompt, size_t number) {
-  std::vector<std::string> clean = token_list(find_key(prompt, "clean")), corrupted = token_list(find_key(prompt, "corrupted"));
+  std::vector<std::string> clean = token_list(find_key(prompt, "clean")),
+                           corrupted = token_list(find_key(prompt, "corrupted"));
   std::map<int64_t, std::string> labels = position_labels(prompt);
   std::string out = "<div class=\"prompt\">";
   if (corrupted.empty() || corrupted.size() == clean.size()) {

@@ -1,5 +1,5 @@
-// job_queue.h — one queue of jobs: a lane a GPU, a small CPU pool. No Qt in it. The body gets a Progress&; exceptions end
-// here as a Status. The desktop polls snapshots, the command line waits.
+// job_queue.h — one queue of jobs: a lane a GPU, a small CPU pool. No Qt in it. The body gets a Progress&; exceptions
+// end here as a Status. The desktop polls snapshots, the command line waits.
 #pragma once
 
 #include <cstdint>
@@ -35,10 +35,11 @@ class JobQueue {
   // `supersedes` text as an older queued or running one cancels that one.
   int64_t submit(std::string title, std::string lane, std::function<void(Progress&)> body, std::string supersedes = {});
   void cancel(int64_t id);
-  // Blocks until the job has ended.
+  // Blocks until the job has ended; kNotFound for a number that was never given. Not to be called from a job's body.
   Status wait(int64_t id);
   std::vector<JobSnapshot> snapshots() const;
-  // Called from a worker thread whenever a job changes state.
+  // Called from one thread of the queue's own whenever a job is submitted or changes state, in that order; it may call
+  // the queue. When on_change() returns, an earlier f is no longer running. The destructor tells what is left to tell.
   void on_change(std::function<void(int64_t id)> f);
 
  private:

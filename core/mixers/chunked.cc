@@ -62,9 +62,9 @@ at::Tensor Chunks::scores(const at::Tensor& queries) const {
   return (a * between.exp().to(a.scalar_type()).unsqueeze(2)).view({N, n, groups * C, C});
 }
 
-// One decay a channel: the product cannot be taken before the decay. Blocks of m tokens are joined pairwise, m = 1, 2, 4 …;
-// queries of the second block see keys of the first one through the border r between them, exp(b_t - r) exp(r - b_s),
-// where both factors are at most 1. Memory is C log C K a chunk instead of C C K.
+// One decay a channel: the product cannot be taken before the decay. Blocks of m tokens are joined pairwise, m = 1, 2,
+// 4 …; queries of the second block see keys of the first one through the border r between them, exp(b_t - r) exp(r -
+// b_s), where both factors are at most 1. Memory is C log C K a chunk instead of C C K.
 at::Tensor Chunks::scores_by_channel(const at::Tensor& queries) const {
   const int64_t groups = queries.size(2) / C, K = k.size(3);
   const auto type = k.scalar_type();
@@ -74,7 +74,8 @@ at::Tensor Chunks::scores_by_channel(const at::Tensor& queries) const {
     const int64_t pairs = C / (2 * m);
     at::Tensor bp = b.view({N, n, pairs, 2, m, K});
     at::Tensor first = bp.select(3, 0), second = bp.select(3, 1), border = first.slice(3, m - 1);
-    at::Tensor qe = qs.view({N, n, groups, pairs, 2, m, K}).select(4, 1) * (second - border).exp().to(type).unsqueeze(2);
+    at::Tensor since = (second - border).exp().to(type).unsqueeze(2);
+    at::Tensor qe = qs.view({N, n, groups, pairs, 2, m, K}).select(4, 1) * since;
     at::Tensor ke = k.view({N, n, pairs, 2, m, K}).select(3, 0) * (border - first).exp().to(type);
     at::Tensor across = m == 1 ? (qe * ke.unsqueeze(2)).sum(-1, true)
                                : at::matmul(qe, ke.transpose(3, 4).unsqueeze(2));

@@ -1,8 +1,10 @@
-// chunked.h — the parts that chunked forms are made of. A run is cut into chunks of C tokens; what happens inside a chunk
-// is a few large matrix products over all chunks at once, and only the state at the chunk borders is passed on in a loop.
+// chunked.h — the parts that chunked forms are made of. A run is cut into chunks of C tokens; what happens inside a
+// chunk is a few large matrix products over all chunks at once, and only the state at the chunk borders is passed on in
+// a loop.
 //
-// Within a chunk b_t is the sum of the log decays from the chunk's first token to t. Decays between two tokens are always
-// formed as exp(b_t - b_s), never as exp(b_t) exp(-b_s), which overflows; b is kept in float64, since b_t - b_s cancels.
+// Within a chunk b_t is the sum of the log decays from the chunk's first token to t. Decays between two tokens are
+// always formed as exp(b_t - b_s), never as exp(b_t) exp(-b_s), which overflows; b is kept in float64, since b_t - b_s
+// cancels.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -11,8 +13,8 @@
 
 namespace microtome::mixers {
 
-// N = batch * state heads; n chunks of C tokens (a power of two, at most 64); G query heads a state head. The last chunk
-// is filled up with tokens that change nothing: k = v = q = 0, no decay, beta = 0.
+// N = batch * state heads; n chunks of C tokens (a power of two, at most 64); G query heads a state head. The last
+// chunk is filled up with tokens that change nothing: k = v = q = 0, no decay, beta = 0.
 struct Chunks {
   explicit Chunks(const RecurrenceInput& in);
 
@@ -49,8 +51,8 @@ struct Border {
 // S_{c+1} = whole_c S_c + writes_c. whole undefined: 1. writes [N, n, K, V].
 Border pass_states(const at::Tensor& whole, const at::Tensor& writes, const at::Tensor& S);
 
-// Delta rules: the values that are really written are new_c = U_c - W_c S_c, and S_{c+1} = whole_c S_c + Kend_c^T new_c.
-// U [N, n, C, V], W [N, n, C, K], k_end [N, n, C, K].
+// Delta rules: the values that are really written are new_c = U_c - W_c S_c, and S_{c+1} = whole_c S_c + Kend_c^T
+// new_c. U [N, n, C, V], W [N, n, C, K], k_end [N, n, C, K].
 struct DeltaBorder {
   at::Tensor starts, last, values;                      // values: new_c [N, n, C, V]
 };

@@ -42,7 +42,8 @@ at::Tensor taylor_map(const at::Tensor& x) {
   at::Tensor i = pairs.select(0, 0), j = pairs.select(0, 1);
   const double root = std::sqrt(static_cast<double>(d));
   at::Tensor cross = x.index_select(-1, i) * x.index_select(-1, j) / root;
-  return at::cat({at::ones_like(x.slice(-1, 0, 1)), x / std::sqrt(root), x.square() / (std::sqrt(2.0) * root), cross}, -1);
+  at::Tensor squares = x.square() / (std::sqrt(2.0) * root);
+  return at::cat({at::ones_like(x.slice(-1, 0, 1)), x / std::sqrt(root), squares, cross}, -1);
 }
 
 }  // namespace microtome::mixers

@@ -82,15 +82,16 @@ at::Tensor short_conv(const at::Tensor& x, const at::Tensor& weight, const at::T
                       bool silu) {
   const int64_t width = weight.size(2), n = x.size(1);
   at::Tensor all = with_window(x, width, window ? *window : at::Tensor());
-  // A sum of `width` shifted products: exact in every dtype, and it has a derivative of any order.
-  at::Tensor y;
-  for (int64_t w = 0; w < width; ++w) {
-    at::Tensor part = all.slice(1, w, w + n) * weight.select(2, w).select(1, 0);
+  // A sum of `width` shifted products: exact in float64 too, and it has a derivative of any order.
+  at::Tensor input = at_least_float32(all), y;
+  at::Tensor w = at_least_float32(weight);
+  for (int64_t i = 0; i < width; ++i) {
+    at::Tensor part = input.slice(1, i, i + n) * w.select(2, i).select(1, 0);
     y = y.defined() ? y + part : part;
   }
   if (bias.defined()) y = y + bias;
   if (window) *window = all.slice(1, all.size(1) - (width - 1));
-  return silu ? at::silu(y) : y;
+  return (silu ? at::silu(y) : y).to(x.scalar_type());
 }
 
 at::Tensor conv_windows(const at::Tensor& x, int64_t width, const at::Tensor& window_before) {
@@ -98,9 +99,9 @@ at::Tensor conv_windows(const at::Tensor& x, int64_t width, const at::Tensor& wi
 }
 
 at::Tensor conv_from_windows(const at::Tensor& windows, const at::Tensor& weight, const at::Tensor& bias, bool silu) {
-  at::Tensor y = (windows * weight.select(1, 0)).sum(-1);
+  at::Tensor y = (at_least_float32(windows) * at_least_float32(weight).select(1, 0)).sum(-1);
   if (bias.defined()) y = y + bias;
-  return silu ? at::silu(y) : y;
+  return (silu ? at::silu(y) : y).to(windows.scalar_type());
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {

@@ -26,8 +26,8 @@ at::Tensor to_heads(const at::Tensor& t, int64_t axis, int64_t want, const char*
   const int64_t have = t.size(axis);
   if (have == want) return t;
   if (have == 0 || want % have != 0)
-    throw Error(StatusCode::kBadInput, std::string(what) + " has " + std::to_string(have) + " heads, which do not divide " +
-                                           std::to_string(want));
+    throw Error(StatusCode::kBadInput, std::string(what) + " has " + std::to_string(have) +
+                                           " heads, which do not divide " + std::to_string(want));
   return t.repeat_interleave(want / have, axis);
 }
 
@@ -53,7 +53,7 @@ RecurrenceInput RecurrenceInput::slice(int64_t from, int64_t to) const {
 
 at::Tensor decay_at(const RecurrenceInput& in, int64_t t) { return in.g.select(1, t).exp().unsqueeze(-1); }
 
-at::Tensor outer(const at::Tensor& k, const at::Tensor& v) { return k.unsqueeze(-1) * v.unsqueeze(-2); }
+at::Tensor outer_product(const at::Tensor& k, const at::Tensor& v) { return k.unsqueeze(-1) * v.unsqueeze(-2); }
 
 at::Tensor read_state(const at::Tensor& S, const at::Tensor& x) {
   const int64_t B = S.size(0), H = S.size(1), G = x.size(1) / H;
@@ -86,8 +86,9 @@ SpanForm LinearRecurrence::form_for(MixerForm form, int64_t positions) const {
     case MixerForm::kChunk: return kind_.chunk;
     case MixerForm::kAuto: return positions < kShortSpan ? kind_.naive : kind_.chunk;
     default:
-      throw Error(StatusCode::kUnsupported, std::string("mixer ") + kind_.name + " has no form '" + form_name(form) + "'",
-                  "", "use auto, naive or chunk");
+      throw Error(StatusCode::kUnsupported,
+                  std::string("mixer ") + kind_.name + " has no form '" + form_name(form) + "'", "",
+                  "use auto, naive or chunk");
   }
 }
 
@@ -95,7 +96,7 @@ at::Tensor LinearRecurrence::step(const RecurrenceInput& in, RecurrentState& sta
   at::Tensor q = in.q.select(1, t), k = in.k.select(1, t), v = in.v.select(1, t);
   at::Tensor decayed = in.g.defined() ? state.S * decay_at(in, t) : state.S;
   at::Tensor value = kind_.delta ? (v - read_state(decayed, k)) * in.beta.select(1, t).unsqueeze(-1) : v;
-  at::Tensor write = outer(k, value);
+  at::Tensor write = outer_product(k, value);
   if (hooks) write = hooks->apply_at("hook_state_write", t, write);
   state.S = decayed + write;
   if (hooks) state.S = hooks->apply_at("hook_state", t, state.S);
@@ -117,7 +118,8 @@ at::Tensor LinearRecurrence::spans(const RecurrenceInput& in, RecurrentState& st
     else for (int64_t p : *positions)
       if (p >= 0 && p < T) stop[static_cast<size_t>(p)] = true;
   }
-  // A state that is only looked at is what a span leaves behind; one that may change must be caught before its read-out.
+  // A state that is only looked at is what a span leaves behind; one that may change must be caught before its
+  // read-out.
   const bool only_looked_at = !hooks.changes("hook_state") && !hooks.changes("hook_state_normalizer") &&
                               !hooks.wants("hook_state_write");
   std::vector<at::Tensor> outputs;
@@ -153,7 +155,8 @@ at::Tensor LinearRecurrence::read_only(const RecurrenceInput& in, RecurrentState
   return z.index_select(1, index);
 }
 
-at::Tensor LinearRecurrence::run(RecurrenceInput in, RecurrentState& state, HookScope& hooks, const MixerRun& run) const {
+at::Tensor LinearRecurrence::run(RecurrenceInput in, RecurrentState& state, HookScope& hooks,
+                                 const MixerRun& run) const {
   const bool zero_before = !state.S.defined();
   align(in, state);
   const bool stepped = hooks.wants("hook_state") || hooks.wants("hook_state_write") ||
@@ -219,8 +222,12 @@ at::Tensor LinearRecurrence::implied(const RecurrenceInput& in, const RecurrentS
     hooks.note("hook_pattern_residual", wrong / size.clamp_min(std::numeric_limits<float>::min()), {"batch", "head"});
   }
   if (!hooks.wants("hook_pattern")) return z;
-  at::Tensor used = hooks.apply("hook_pattern", a);
+  // Keys count from the start of the sequence; those before this run lie in the incoming state and have no weight of
+  // their own.
+  const int64_t earlier = hooks.first_pos(), T = a.size(3);
+  at::Tensor used = hooks.apply("hook_pattern", earlier > 0 ? at::constant_pad_nd(a, {earlier, 0}) : a);
   if (!hooks.changes("hook_pattern")) return z;
+  used = used.slice(3, used.size(3) - T);
   at::Tensor changed = at::matmul(used, v).transpose(1, 2);
   return share.defined() ? changed + share : changed;
 }

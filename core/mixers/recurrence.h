@@ -2,12 +2,12 @@
 //
 //   S' = exp(g_t) ∘ S_{t-1};   S_t = S' + k_t w_t^T;   z_t = scale S_t^T q_t
 //
-// with w_t = v_t (linear attention, RetNet, GLA) or w_t = beta_t (v_t - S'^T k_t) (delta rules), and optionally a running
-// normaliser n_t = n_{t-1} + k_t that divides the read-out: z_t = scale S_t^T q_t / (scale n_t . q_t + 1e-10).
+// with w_t = v_t (linear attention, RetNet, GLA) or w_t = beta_t (v_t - S'^T k_t) (delta rules), and optionally a
+// running normaliser n_t = n_{t-1} + k_t that divides the read-out: z_t = scale S_t^T q_t / (scale n_t . q_t + 1e-10).
 //
-// A mixer folder gives the two forms of its own recurrence over a span of tokens (naive.cc: the definition; chunk.cc); the
-// driver below cuts a run into spans at the tokens whose state somebody wants to see or change, so that the states of all
-// other tokens are never made, and derives the attention matrix that the recurrence amounts to.
+// A mixer folder gives the two forms of its own recurrence over a span of tokens (naive.cc: the definition; chunk.cc);
+// the driver below cuts a run into spans at the tokens whose state somebody wants to see or change, so that the states
+// of all other tokens are never made, and derives the attention matrix that the recurrence amounts to.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -36,14 +36,14 @@ struct RecurrentState {
   at::Tensor z;              // the normaliser [batch, state head, d_k]; undefined: not normalised
 };
 
-// Runs a span: state is read and replaced; returns z [batch, pos, head, d_v], or nothing unless read_out. Differentiable.
-// Every head count of the input but q's equals the state's.
+// Runs a span: state is read and replaced; returns z [batch, pos, head, d_v], or nothing unless read_out.
+// Differentiable. Every head count of the input but q's equals the state's.
 using SpanForm = at::Tensor (*)(const RecurrenceInput& in, RecurrentState& state, bool read_out);
 
 // exp(g_t) of one token, ready to multiply S: [batch, head, d_k or 1, 1].
 at::Tensor decay_at(const RecurrenceInput& in, int64_t t);
 // k v^T by head: [batch, head, d_k, d_v].
-at::Tensor outer(const at::Tensor& k, const at::Tensor& v);
+at::Tensor outer_product(const at::Tensor& k, const at::Tensor& v);
 // S^T x by head; x [batch, head of q or state, d_k] → [batch, head, d_v].
 at::Tensor read_state(const at::Tensor& S, const at::Tensor& x);
 
@@ -59,11 +59,11 @@ class LinearRecurrence {
   };
   explicit LinearRecurrence(Kind kind) : kind_(kind) {}
 
-  // Mixes a whole run. Heads of k, v, g and beta may each be fewer than the state's (the most among them and the incoming
-  // state); they are then repeated. state: in, undefined counts as zero; out, after the last token.
+  // Mixes a whole run. Heads of k, v, g and beta may each be fewer than the state's (the most among them and the
+  // incoming state); they are then repeated. state: in, undefined counts as zero; out, after the last token.
   // Asks hooks for hook_state, hook_state_write, hook_state_normalizer, hook_pattern (and notes hook_pattern_residual).
-  // run.read: only these positions of z are returned. Returns z [batch, pos, head, d_v] in float32 (float64 where q is).
-  // Throws Error(kUnsupported) for a form that does not exist, Error(kBadInput) for a state of another shape.
+  // run.read: only these positions of z are returned. Returns z [batch, pos, head, d_v] in float32 (float64 where q
+  // is). Throws Error(kUnsupported) for a form that does not exist, Error(kBadInput) for a state of another shape.
   at::Tensor run(RecurrenceInput in, RecurrentState& state, HookScope& hooks, const MixerRun& run) const;
 
   // The same without hooks, one tensor for all states: [batch, pos, state head, d_k, d_v], after each token's write.

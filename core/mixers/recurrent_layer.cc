@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <cmath>
+
 #include "core/mixers/projections.h"
 
 namespace microtome::mixers {
@@ -41,12 +43,6 @@ at::Tensor at_least_float32(const at::Tensor& x) {
   return x.scalar_type() == at::kHalf || x.scalar_type() == at::kBFloat16 ? x.to(at::kFloat) : x;
 }
 
-MixerInput at_least_float32(const MixerInput& in, const std::string& role) {
-  MixerInput out{at_least_float32(in.x), {}};
-  if (auto it = in.split.find(role); it != in.split.end()) out.split[role] = at_least_float32(it->second);
-  return out;
-}
-
 RecurrentLayer::RecurrentLayer(RecurrentLayerConfig config, LinearRecurrence::Kind recurrence, WeightMap weights,
                                const std::vector<WeightSpec>& specs)
     : config_(std::move(config)), info_(layer_info(config_)), recurrence_(recurrence), weights_(std::move(weights)) {
@@ -66,7 +62,8 @@ at::Tensor RecurrentLayer::weight_of(const std::string& name) const { return wei
 
 const at::Tensor& RecurrentLayer::weight(const std::string& name) const {
   auto it = weights_.find(name);
-  if (it == weights_.end()) throw Error(StatusCode::kInternal, "weight '" + name + "' is missing", "mixer " + config_.kind);
+  if (it == weights_.end())
+    throw Error(StatusCode::kInternal, "weight '" + name + "' is missing", "mixer " + config_.kind);
   return it->second;
 }
 

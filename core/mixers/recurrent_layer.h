@@ -3,8 +3,8 @@
 //   x → q, k, v by heads → short convolution → activation, feature map, norm → rotary → recurrence → RMS norm by head
 //     → output gate → output projection
 //
-// A mixer says which of these it has (RecurrentLayerConfig) and overrides what is its own: the maps of q, k, v, the decay
-// and the write strength. Hook points are asked here, once for all of them.
+// A mixer says which of these it has (RecurrentLayerConfig) and overrides what is its own: the maps of q, k, v, the
+// decay and the write strength. Hook points are asked here, once for all of them.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -41,9 +41,9 @@ struct RecurrentLayerConfig {
   std::string gate;                  // "swish", "sigmoid" or "" without a gate
 };
 
-// What most configurations share, from params as a family gives them: num_heads, num_kv_heads, head_k, head_v, norm_eps,
-// elementwise_affine, use_short_conv (conv_size, conv_bias), use_output_gate (gate_activation). gate_default: whether the
-// gate is there when use_output_gate is not given; the same for the convolution.
+// What most configurations share, from params as a family gives them: num_heads, num_kv_heads, head_k, head_v,
+// norm_eps, elementwise_affine, use_short_conv (conv_size, conv_bias), use_output_gate (gate_activation). gate_default:
+// whether the gate is there when use_output_gate is not given; the same for the convolution.
 RecurrentLayerConfig read_layer_params(const Params& p, int64_t d_model, const std::string& kind, bool gate_default,
                                        bool conv_default);
 // Throws Error(kBadInput) naming the parameter unless sizes are positive, bounded and divide each other.
@@ -91,8 +91,6 @@ class RecurrentLayer : public TokenMixer {
 
 // x in float32 where it is a half type: gates and decays are computed so.
 at::Tensor at_least_float32(const at::Tensor& x);
-// A copy of `in` whose inputs are float32 where they are a half type.
-MixerInput at_least_float32(const MixerInput& in, const std::string& role);
 // Elementwise activations by Hugging Face's names: identity, relu, silu, swish, sigmoid, elu (elu + 1), gelu, tanh.
 // Throws Error(kUnsupported) listing them.
 at::Tensor activate(const std::string& name, const at::Tensor& x);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 
 namespace microtome::mixers {
 
@@ -15,13 +16,15 @@ constexpr int64_t kMostHeads = 1 << 16, kMostWidth = 1 << 20;
   throw Error(StatusCode::kBadInput, what, "mixer " + c.kind);
 }
 
-void divides(const RecurrentLayerConfig& c, int64_t part, int64_t whole, const char* part_name, const char* whole_name) {
+void divides(const RecurrentLayerConfig& c, int64_t part, int64_t whole, const char* part_name,
+             const char* whole_name) {
   if (whole % part != 0)
     bad(c, std::string(part_name) + " " + std::to_string(part) + " does not divide " + whole_name + " " +
                std::to_string(whole));
 }
 
-constexpr std::array<const char*, 8> kActivations = {"identity", "relu", "silu", "swish", "sigmoid", "elu", "gelu", "tanh"};
+constexpr std::array<const char*, 8> kActivations = {"identity", "relu", "silu", "swish",
+                                                      "sigmoid",  "elu",  "gelu", "tanh"};
 
 }  // namespace
 
@@ -161,7 +164,8 @@ void check_activation(const std::string& kind, const char* param, const std::str
   if (std::find(kActivations.begin(), kActivations.end(), name) != kActivations.end()) return;
   std::string known;
   for (const char* a : kActivations) known += (known.empty() ? "" : ", ") + std::string(a);
-  throw Error(StatusCode::kUnsupported, std::string(param) + " is '" + name + "'", "mixer " + kind, "use one of " + known);
+  throw Error(StatusCode::kUnsupported, std::string(param) + " is '" + name + "'", "mixer " + kind,
+              "use one of " + known);
 }
 
 at::Tensor activate(const std::string& name, const at::Tensor& x) {

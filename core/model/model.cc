@@ -173,7 +173,8 @@ ForwardResult Model::forward(const at::Tensor& tokens, const HookPlan& plan, Run
   int64_t begin = state ? state->first_layer : 0;
   int64_t end = plan.stop_before_layer ? std::min(n_layers, *plan.stop_before_layer) : n_layers;
   bool logits = plan.logits && end == n_layers;
-  if (!plan.logits) end = std::min(end, run.last_layer_wanted() == INT64_MAX ? n_layers : run.last_layer_wanted() + 1);
+  // A run that keeps state runs every block: the next one starts from all of them.
+  if (!plan.logits && !(state && state->keep)) end = std::min(end, run.last_layer_wanted() == INT64_MAX ? n_layers : run.last_layer_wanted() + 1);
 
   at::Tensor x;
   if (state && state->residual.defined()) {

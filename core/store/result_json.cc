@@ -154,7 +154,8 @@ Json provenance_json(const RunRecord& run) {
 }
 
 void append_csv_text(std::string& out, const std::string& text) {
-  if (!text.empty() && text.find_first_of(",\"\r\n") == std::string::npos && text.front() != ' ' && text.back() != ' ') {
+  const bool plain = !text.empty() && text.find_first_of(",\"\r\n") == std::string::npos;
+  if (plain && text.front() != ' ' && text.back() != ' ') {
     out += text;
     return;
   }

@@ -10,9 +10,9 @@
 namespace microtome {
 
 // The result.json of the command line: {"format", "analysis", "title", "key", "summary", "findings", "warnings",
-// "tables", "series", "texts", "circuits", "tensors", "parameters", "provenance"}. Arrays are listed (name, axes, shape,
-// dtype) and not held. Numbers that are not finite become null, broken UTF-8 becomes U+FFFD. A parameter's text becomes a
-// number or a truth value exactly when it is spelled as this program spells one.
+// "tables", "series", "texts", "circuits", "tensors", "parameters", "provenance"}. Arrays are listed (name, axes,
+// shape, dtype) and not held. Numbers that are not finite become null, broken UTF-8 becomes U+FFFD. A parameter's text
+// becomes a number or a truth value exactly when it is spelled as this program spells one.
 Json result_to_json(const RunRecord& run, const AnalysisResult& result);
 
 // RFC 4180 with LF line ends: a header line of column names, then the rows. A missing cell is empty, an empty text is

@@ -1,6 +1,6 @@
 // result_store.h — the project file (*.microtome: SQLite in WAL mode, foreign keys, numbered migrations in
-// user_version) with large tensors beside it in "<file>-tensors/" as content-hashed safetensors files. Runs are found by
-// key; what happened (device, versions, times, error) is an attempt under the run; items commit one by one.
+// user_version) with large tensors beside it in "<file>-tensors/" as content-hashed safetensors files. Runs are found
+// by key; what happened (device, versions, times, error) is an attempt under the run; items commit one by one.
 #pragma once
 
 #include <cstdint>
@@ -36,8 +36,8 @@ struct AttemptRecord {
 
 // One writer a project: open() for writing takes the lock of "<file>.lock" (kBusy names the process that holds it);
 // readers may read meanwhile. All calls are serialised inside; any thread may call. Errors: kFailed for a full disk
-// (nothing lost), kBadInput for a file that is not a project, kUnsupported for one that is newer than this program; such
-// files are never changed. kNotFound: no such project (reading), or no such run.
+// (nothing lost), kBadInput for a file that is not a project, kUnsupported for one that is newer than this program;
+// such files are never changed. kNotFound: no such project (reading), or no such run.
 class ResultStore {
  public:
   enum class Mode { kReadOnly, kReadWrite };

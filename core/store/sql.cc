@@ -131,9 +131,9 @@ Database::Database(const std::string& path, Open how) : path_(path) {
 
 Database::~Database() { sqlite3_close(db_); }
 
-void Database::exec(const std::string& sql) {
+void Database::exec(const std::string& sql, const char* doing) {
   int rc = sqlite3_exec(db_, sql.c_str(), nullptr, nullptr, nullptr);
-  if (rc != SQLITE_OK) fail(rc, "cannot work on the project");
+  if (rc != SQLITE_OK) fail(rc, doing);
 }
 
 int64_t Database::pragma_integer(const std::string& name) {
@@ -167,6 +167,7 @@ void Database::fail(int rc, const std::string& doing) const {
     case SQLITE_IOERR:
     case SQLITE_CANTOPEN:
       if (system != 0) why += std::string(", ") + std::strerror(system);
+      if (rc == SQLITE_IOERR_WRITE || rc == SQLITE_IOERR_FSYNC) why += "; the disk refuses to take more";
       throw Error(StatusCode::kFailed, doing + ": " + why, path_,
                   "check the disk's free space and the rights on the folder; what was committed is kept");
     case SQLITE_READONLY:
@@ -181,7 +182,8 @@ void Database::fail(int rc, const std::string& doing) const {
 }
 
 Transaction::Transaction(Database& db, Kind kind) : db_(db) {
-  db_.exec(kind == Kind::kWrite ? "BEGIN IMMEDIATE" : "BEGIN");
+  const bool write = kind == Kind::kWrite;
+  db_.exec(write ? "BEGIN IMMEDIATE" : "BEGIN", write ? "cannot write to the project" : "cannot read the project");
 }
 
 Transaction::~Transaction() {
@@ -192,7 +194,7 @@ Transaction::~Transaction() {
 }
 
 void Transaction::commit() {
-  db_.exec("COMMIT");
+  db_.exec("COMMIT", "cannot write to the project");
   open_ = false;
 }
 

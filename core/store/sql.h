@@ -58,7 +58,8 @@ class Database {
   Database(const Database&) = delete;
   Database& operator=(const Database&) = delete;
 
-  void exec(const std::string& sql);             // several statements; rows are dropped
+  // Several statements; rows are dropped. `doing` begins the sentence of an error.
+  void exec(const std::string& sql, const char* doing = "cannot work on the project");
   int64_t pragma_integer(const std::string& name);
   void keep_log(bool keep);
   int64_t last_insert_id() const;

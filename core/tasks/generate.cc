@@ -9,9 +9,9 @@ namespace microtome {
 namespace tasks {
 
 const std::vector<Builtin>& builtins() {
-  static const std::vector<Builtin> all = {assoc_recall(), brackets(),  colored_objects(), copy(),
-                                           docstring(),    greater_than(), induction(),    ioi(),
-                                           parity(),       pronoun(),   sva()};
+  static const std::vector<Builtin> all = {assoc_recall(), brackets(),     colored_objects(), copy(),
+                                           docstring(),    greater_than(), induction(),       ioi(),
+                                           parity(),       pronoun(),      sva()};
   return all;
 }
 

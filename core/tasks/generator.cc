@@ -1,5 +1,7 @@
 #include "core/tasks/generator.h"
 
+#include <algorithm>
+
 #include "core/base/quote.h"
 
 namespace microtome::tasks {
@@ -24,12 +26,19 @@ std::vector<std::string> Setup::keep_single(const std::vector<std::string>& all,
   for (const std::string& w : all) {
     if (tokenizer.single_token(lead + w)) kept.push_back(w);
   }
-  if (kept.size() >= need) return kept;
+  require(kept, all.size(), what, need);
+  return kept;
+}
+
+void Setup::require(const std::vector<std::string>& kept, size_t of, const std::string& what, size_t need) const {
+  if (kept.size() >= need) return;
+  constexpr size_t kNamed = 12;
   std::string names;
-  for (size_t i = 0; i < kept.size(); ++i) names += (i ? ", " : ": ") + kept[i];
+  for (size_t i = 0; i < std::min(kept.size(), kNamed); ++i) names += (i ? ", " : ": ") + kept[i];
+  if (kept.size() > kNamed) names += " …";
   throw Error(StatusCode::kUnsupported,
-              "task '" + task + "' needs " + std::to_string(need) + " " + what +
-                  " that are single tokens, and of its " + std::to_string(all.size()) + " this tokenizer has " + std::to_string(kept.size()) + names,
+              "task '" + task + "' needs " + std::to_string(need) + " " + what + " that are single tokens, and of its " +
+                  std::to_string(of) + " this tokenizer has " + std::to_string(kept.size()) + names,
               "tokenizer", "use another task, or a dataset of your own");
 }
 
@@ -59,7 +68,8 @@ std::vector<std::pair<int64_t, std::string>> Setup::random_words(size_t need) co
   if (out.size() >= need) return out;
   throw Error(StatusCode::kUnsupported,
               "task '" + task + "' needs " + std::to_string(need) +
-                  " different lower-case words that are single tokens, and this tokenizer has " + std::to_string(out.size()),
+                  " different lower-case words that are single tokens, and this tokenizer has " +
+                  std::to_string(out.size()),
               "tokenizer", "ask for a shorter sequence, or use a dataset of your own");
 }
 

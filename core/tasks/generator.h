@@ -54,6 +54,8 @@ struct Setup {
   std::vector<std::string> single_words(const char* key, size_t need, const char* lead = " ") const;
   std::vector<std::string> keep_single(const std::vector<std::string>& all, const std::string& what, size_t need,
                                        const char* lead = " ") const;
+  // Throws that error when `kept`, out of `of` words, are fewer than `need`.
+  void require(const std::vector<std::string>& kept, size_t of, const std::string& what, size_t need) const;
   std::vector<int64_t> numbers(const char* key) const;
   std::string text(const char* key) const;
   // Tokens that are a space and then two or more lower-case letters: (id, letters), in the order of ids.

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/base/log.h"
+#include "core/base/quote.h"
 #include "core/io/tokenizer/unicode_text.h"
 
 namespace microtome::tok {
@@ -11,6 +12,8 @@ namespace {
 constexpr size_t kMaxAddedTokens = 1 << 20;
 // Bounds the work at one position of a text.
 constexpr size_t kMaxAddedTokenBytes = 1024;
+// Bounds the memory of the finders: each byte may cost a node.
+constexpr size_t kMaxAddedBytes = size_t{8} << 20;
 
 AddedToken read_token(const Json& entry, const std::string& here) {
   if (!entry.is_object()) throw Error(StatusCode::kBadInput, "this must be an object", here);
@@ -39,15 +42,31 @@ void StringFinder::add(std::string_view text, size_t value) {
   uint32_t node = 0;
   for (size_t i = 0; i < text.size(); ++i) {
     const auto byte = static_cast<unsigned char>(text[i]);
-    const auto fresh = static_cast<uint32_t>(nodes_.size());
-    uint32_t& child = i == 0 ? first_[byte] : children_[(uint64_t{node} << 8) | byte];
+    uint32_t child = i == 0 ? first_[byte] : child_of(node, byte);
     if (child == 0) {
-      child = fresh;
+      child = static_cast<uint32_t>(nodes_.size());
       nodes_.emplace_back();
+      if (i == 0) {
+        first_[byte] = child;
+      } else if (nodes_[node].child == 0) {
+        nodes_[node].child = child;
+        nodes_[node].byte = byte;
+      } else {
+        nodes_[node].has_more = true;
+        more_[(uint64_t{node} << 8) | byte] = child;
+      }
     }
     node = child;
   }
   nodes_[node].value = static_cast<int64_t>(value);
+}
+
+uint32_t StringFinder::child_of(uint32_t node, unsigned char byte) const {
+  const Node& n = nodes_[node];
+  if (n.byte == byte) return n.child;
+  if (!n.has_more) return 0;
+  const auto it = more_.find((uint64_t{node} << 8) | byte);
+  return it == more_.end() ? 0 : it->second;
 }
 
 size_t StringFinder::longest_at(std::string_view text, size_t at, size_t* value) const {
@@ -60,8 +79,7 @@ size_t StringFinder::longest_at(std::string_view text, size_t at, size_t* value)
       *value = static_cast<size_t>(nodes_[node].value);
     }
     if (i >= text.size()) break;
-    const auto it = children_.find((uint64_t{node} << 8) | static_cast<unsigned char>(text[i]));
-    node = it == children_.end() ? 0 : it->second;
+    node = child_of(node, static_cast<unsigned char>(text[i]));
   }
   return best;
 }
@@ -71,31 +89,37 @@ AddedTokens::AddedTokens(const Json& list, const TokenModel& model, const Normal
   if (list.is_null()) return;
   if (!list.is_array() || list.size() > kMaxAddedTokens) {
     throw Error(StatusCode::kBadInput,
-                "field 'added_tokens' must be a list of at most " + std::to_string(kMaxAddedTokens) + " entries", where);
+                "field 'added_tokens' must be a list of at most " + std::to_string(kMaxAddedTokens) + " entries",
+                where);
   }
-  size_t index = 0;
+  size_t index = 0, bytes = 0;
   for (const Json& entry : list) {
     const std::string here = where + ": added_tokens[" + std::to_string(index++) + "]";
     AddedToken t = read_token(entry, here);
     if (t.content.empty()) continue;
+    if ((bytes += t.content.size()) > kMaxAddedBytes) {
+      throw Error(StatusCode::kBadInput,
+                  "the added tokens are longer than " + std::to_string(kMaxAddedBytes) + " bytes together", here);
+    }
     if (const auto id = model.id_of(t.content); id && *id != t.id) {
-      log_warning("the added token '" + t.content + "' has the id " + std::to_string(t.id) +
+      log_warning("the added token " + in_quotes(t.content) + " has the id " + std::to_string(t.id) +
                   " but the vocabulary gives it " + std::to_string(*id) + ", which holds (" + here + ")");
       t.id = *id;
     } else if (const std::string* other = model.token_of(t.id); !id && other != nullptr) {
-      throw Error(StatusCode::kBadInput, "the id " + std::to_string(t.id) + " is that of '" + *other + "' in the vocabulary",
-                  here);
+      throw Error(StatusCode::kBadInput,
+                  "the id " + std::to_string(t.id) + " is that of " + in_quotes(*other) + " in the vocabulary", here);
     }
     if (const auto same = by_content_.find(t.content); same != by_content_.end()) {
       if (tokens_[same->second].id != t.id) {
-        throw Error(StatusCode::kBadInput, "the token '" + t.content + "' is there twice with different ids", here);
+        throw Error(StatusCode::kBadInput, "the token " + in_quotes(t.content) + " is there twice with different ids",
+                    here);
       }
       tokens_[same->second] = std::move(t);   // the last one holds
       continue;
     }
     if (const AddedToken* other = by_id(t.id)) {
-      throw Error(StatusCode::kBadInput, "the id " + std::to_string(t.id) + " is also that of '" + other->content + "'",
-                  here);
+      throw Error(StatusCode::kBadInput,
+                  "the id " + std::to_string(t.id) + " is also that of " + in_quotes(other->content), here);
     }
     by_id_[t.id] = by_content_[t.content] = tokens_.size();
     size_ = std::max(size_, t.id + 1);
@@ -108,20 +132,21 @@ AddedTokens::AddedTokens(const Json& list, const TokenModel& model, const Normal
     }
     AlignedText text(tokens_[i].content, 0);
     if (normalizer != nullptr) normalizer->apply(text, Budget(text.text.size()));
-    if (text.text.size() > 4 * kMaxAddedTokenBytes) {
-      throw Error(StatusCode::kBadInput, "the token '" + tokens_[i].content + "' is too long once normalised",
+    if (text.text.size() > 4 * kMaxAddedTokenBytes || (bytes += text.text.size()) > 4 * kMaxAddedBytes) {
+      throw Error(StatusCode::kBadInput, "the token " + in_quotes(tokens_[i].content) + " is too long once normalised",
                   where + ": added_tokens[" + std::to_string(i) + "]");
     }
     normalized_.add(text.text, i);
   }
 }
 
-std::vector<AddedSpan> AddedTokens::find(std::string_view text, bool normalized) const {
+std::vector<AddedSpan> AddedTokens::find(std::string_view text, bool normalized, const Budget& budget) const {
   const StringFinder& finder = normalized ? normalized_ : raw_;
   std::vector<AddedSpan> spans;
   if (text.empty()) return spans;
   size_t covered = 0;
   for (size_t at = finder.empty() ? text.size() : 0; at < text.size();) {
+    if (at % 4096 == 0) budget.check_time();
     size_t which = 0;
     const size_t n = finder.longest_at(text, at, &which);
     if (n == 0) {

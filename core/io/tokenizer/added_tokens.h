@@ -40,10 +40,14 @@ class StringFinder {
  private:
   struct Node {
     int64_t value = -1;
+    uint32_t child = 0;          // most nodes have one child; 0: none
+    unsigned char byte = 0;      // that leads to it
+    bool has_more = false;       // further ones are in more_
   };
+  uint32_t child_of(uint32_t node, unsigned char byte) const;
   std::vector<Node> nodes_;
-  std::array<uint32_t, 256> first_;                       // children of the root: most positions of a text end here
-  std::unordered_map<uint64_t, uint32_t> children_;       // (node, byte) → node
+  std::array<uint32_t, 256> first_;                 // children of the root: most positions of a text end here
+  std::unordered_map<uint64_t, uint32_t> more_;     // (node, byte) → node
 };
 
 // Immutable; thread-safe.
@@ -54,7 +58,7 @@ class AddedTokens {
   AddedTokens(const Json& list, const TokenModel& model, const Normalizer* normalizer, const std::string& where);
 
   // `normalized` picks the tokens that are matched against normalised text. The spans cover the text, in order.
-  std::vector<AddedSpan> find(std::string_view text, bool normalized) const;
+  std::vector<AddedSpan> find(std::string_view text, bool normalized, const Budget& budget) const;
   const AddedToken* by_id(int64_t id) const;
   std::optional<int64_t> id_of(std::string_view content) const;
   int64_t size() const { return size_; }   // largest id + 1

@@ -5,8 +5,8 @@
 
 namespace microtome::tok {
 
-Budget::Budget(size_t input_bytes)
-    : deadline_(std::chrono::steady_clock::now() + std::chrono::seconds(10) +
+Budget::Budget(size_t input_bytes, std::chrono::milliseconds least)
+    : deadline_(std::chrono::steady_clock::now() + least +
                 std::chrono::microseconds(10 * static_cast<int64_t>(input_bytes))),
       max_bytes_((size_t{16} << 20) + 16 * input_bytes) {}
 

@@ -20,7 +20,8 @@ struct Align {
 // without end, so both are bounded by the size of the text that came in.
 class Budget {
  public:
-  explicit Budget(size_t input_bytes);
+  // `least`: time that even a short text gets; more is given for each byte.
+  explicit Budget(size_t input_bytes, std::chrono::milliseconds least = std::chrono::seconds(10));
   // Throw Error(kUnsupported) once the time is used up, or when `bytes` of text would be too many.
   void check_time() const;
   void check_size(size_t bytes) const {

@@ -3,6 +3,7 @@
 #include <queue>
 #include <unordered_map>
 
+#include "core/base/quote.h"
 #include "core/io/tokenizer/token_model.h"
 #include "core/io/tokenizer/unicode_text.h"
 
@@ -146,7 +147,7 @@ class Bpe : public TokenModel {
     }
     vocabulary_.reserve(it->size());
     for (const auto& [token, value] : it->items()) {
-      const std::string field = "model.vocab['" + token.substr(0, 80) + "']";
+      const std::string field = "model.vocab[" + in_quotes(token) + "]";
       if (!value.is_number_integer() || value.template get<int64_t>() < 0 ||
           value.template get<int64_t>() > kMaxTokenId) {
         throw Error(StatusCode::kBadInput, field + " must be a whole number from 0 to " + std::to_string(kMaxTokenId),
@@ -161,7 +162,8 @@ class Bpe : public TokenModel {
       if (id >= tokens_.size()) tokens_.resize(id + 1, nullptr);
       if (tokens_[id] != nullptr) {
         throw Error(StatusCode::kBadInput,
-                    field + " has the id " + std::to_string(id) + ", which is also that of '" + *tokens_[id] + "'", where);
+                    field + " has the id " + std::to_string(id) + ", which is also that of " + in_quotes(*tokens_[id]),
+                    where);
       }
       tokens_[id] = &entry->first;   // nodes of an unordered_map stay where they are
     }
@@ -171,8 +173,7 @@ class Bpe : public TokenModel {
     const auto it = vocabulary_.find(token);
     if (it == vocabulary_.end()) {
       throw Error(StatusCode::kBadInput,
-                  "merges[" + std::to_string(index) + "]: '" + std::string(token.substr(0, 200)) +
-                      "' is not in the vocabulary",
+                  "merges[" + std::to_string(index) + "]: " + in_quotes(token) + " is not in the vocabulary",
                   where, "the file is damaged or its parts do not belong together");
     }
     return it->second;
@@ -199,14 +200,14 @@ class Bpe : public TokenModel {
         right = entry[1].get_ref<const std::string&>();
       }
       if (left.empty() || right.empty()) {
-        throw Error(StatusCode::kBadInput, "merges[" + std::to_string(index) + "] must be \"left right\" or a list of two",
-                    where);
+        throw Error(StatusCode::kBadInput,
+                    "merges[" + std::to_string(index) + "] must be \"left right\" or a list of two", where);
       }
       const uint32_t a = require(left, index, where), b = require(right, index, where);
       if (right.size() < prefix_.size()) {
         throw Error(StatusCode::kBadInput,
-                    "merges[" + std::to_string(index) + "]: '" + std::string(right) + "' is shorter than the prefix '" +
-                        prefix_ + "'",
+                    "merges[" + std::to_string(index) + "]: " + in_quotes(right) + " is shorter than the prefix " +
+                        in_quotes(prefix_),
                     where);
       }
       const uint32_t result = require(std::string(left) + std::string(right.substr(prefix_.size())), index, where);
@@ -218,8 +219,8 @@ class Bpe : public TokenModel {
   uint32_t unknown_id() const {
     const auto it = vocabulary_.find(unknown_);
     if (it == vocabulary_.end()) {
-      throw Error(StatusCode::kBadInput, "the text needs the unknown token '" + unknown_ + "', which is not in the vocabulary",
-                  where_ + ": model.unk_token");
+      throw Error(StatusCode::kBadInput,
+                  "the text needs the unknown token " + in_quotes(unknown_) + ", which is not in the vocabulary", where_ + ": model.unk_token");
     }
     return it->second;
   }

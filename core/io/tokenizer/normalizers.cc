@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "core/base/quote.h"
 #include "core/io/tokenizer/byte_alphabet.h"
 #include "core/io/tokenizer/pattern.h"
 #include "core/io/tokenizer/unicode_text.h"
@@ -43,11 +44,12 @@ class PrependNormalizer : public Normalizer {
 class ReplaceNormalizer : public Normalizer {
  public:
   ReplaceNormalizer(Pattern pattern, std::string_view content)
-      : pattern_(std::move(pattern)), content_(code_points(content)) {}
+      : pattern_(std::move(pattern)), content_(code_points(content)), content_bytes_(content.size()) {}
   void apply(AlignedText& text, const Budget& budget) const override {
     std::vector<Match> matches;
     pattern_.find_all(text.text, budget, matches);
     if (matches.empty()) return;
+    budget.check_size(matches.size() * content_bytes_);
     rewrite(text, budget, [&](Rewrite& pass) {
       for (const Match& m : matches) {
         pass.keep_until(m.begin);
@@ -61,6 +63,7 @@ class ReplaceNormalizer : public Normalizer {
  private:
   Pattern pattern_;
   std::u32string content_;
+  size_t content_bytes_;
 };
 
 class UnicodeNormalizer : public Normalizer {
@@ -156,7 +159,7 @@ std::unique_ptr<Normalizer> make(const Json& spec, int depth, const std::string&
                                              json_bool(spec, "strip_right", true, where));
   }
   if (type == "ByteLevel") return std::make_unique<ByteLevelNormalizer>();
-  throw Error(StatusCode::kUnsupported, "the normalizer type '" + type + "' is not supported", where,
+  throw Error(StatusCode::kUnsupported, "the normalizer type " + in_quotes(type) + " is not supported", where,
               "supported: Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, ByteLevel");
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "core/base/quote.h"
 #include "core/io/tokenizer/unicode_text.h"
 
 namespace microtome::tok {
@@ -17,13 +18,6 @@ constexpr uint32_t kHeapLimitKib = 256 << 10;       // of the interpreter, when 
 // start would hang within its limits; between calls the clock is looked at, and the window follows how fast they were.
 constexpr size_t kFirstWindow = 8, kLargestWindow = 4096;
 constexpr auto kSlowCall = std::chrono::milliseconds(20);
-
-std::string shorten(std::string_view s) {
-  if (s.size() <= 60) return std::string(s);
-  size_t cut = 60;
-  while (cut > 0 && (static_cast<unsigned char>(s[cut]) & 0xC0) == 0x80) --cut;
-  return std::string(s.substr(0, cut)) + "…";
-}
 
 std::string pcre_message(int code) {
   PCRE2_UCHAR buffer[256];
@@ -72,7 +66,7 @@ Pattern Pattern::regex(std::string_view pattern, const std::string& where) {
       context.get());
   if (compiled == nullptr) {
     throw Error(StatusCode::kBadInput,
-                "the regular expression '" + shorten(pattern) + "' does not compile: " + pcre_message(code), where,
+                "the regular expression " + in_quotes(pattern) + " does not compile: " + pcre_message(code), where,
                 "correct the pattern");
   }
   auto c = std::make_shared<Compiled>();
@@ -92,11 +86,13 @@ Pattern Pattern::from_json(const Json& object, const char* key, const std::strin
   if (it == object.end()) throw Error(StatusCode::kBadInput, std::string("field '") + key + "' is missing", where);
   if (it->is_string()) return literal(it->get<std::string>());
   if (it->is_object() && it->size() == 1) {
-    const auto& [name, value] = *it->items().begin();
+    const std::string& name = it->begin().key();
+    const Json& value = it->begin().value();
     if (value.is_string() && name == "String") return literal(value.get<std::string>());
     if (value.is_string() && name == "Regex") return regex(value.get_ref<const std::string&>(), here);
   }
-  throw Error(StatusCode::kBadInput, std::string("field '") + key + "' must be {\"String\": …} or {\"Regex\": …}", where);
+  throw Error(StatusCode::kBadInput, std::string("field '") + key + "' must be {\"String\": …} or {\"Regex\": …}",
+              where);
 }
 
 void Pattern::find_all(std::string_view subject, const Budget& budget, std::vector<Match>& out) const {
@@ -121,7 +117,7 @@ void Pattern::find_all(std::string_view subject, const Budget& budget, std::vect
   while (from <= subject.size()) {
     if (++calls % 8 == 0) budget.check_time();
     size_t window_end = std::min(subject.size(), from + window);
-    while (window_end < subject.size() && (static_cast<unsigned char>(subject[window_end]) & 0xC0) == 0x80) ++window_end;
+    while (window_end < subject.size() && is_continuation(subject[window_end])) ++window_end;
     pcre2_set_offset_limit(context.get(), window_end);
     const auto start = std::chrono::steady_clock::now();
     int rc = pcre2_match(compiled_->code.get(), text, subject.size(), from, PCRE2_NO_UTF_CHECK, data.get(),
@@ -139,7 +135,7 @@ void Pattern::find_all(std::string_view subject, const Budget& budget, std::vect
     }
     if (rc < 0) {
       throw Error(StatusCode::kUnsupported,
-                  "the regular expression '" + shorten(text_) + "' takes too many steps on this text (" +
+                  "the regular expression " + in_quotes(text_) + " takes too many steps on this text (" +
                       pcre_message(rc) + ")",
                   compiled_->where, "simplify the pattern");
     }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "core/base/quote.h"
 #include "core/io/tokenizer/byte_alphabet.h"
 #include "core/io/tokenizer/normalizers.h"
 #include "core/io/tokenizer/pattern.h"
@@ -19,7 +20,7 @@ Behavior behavior_of(const std::string& name, const std::string& where) {
   if (name == "MergedWithPrevious") return Behavior::kMergedWithPrevious;
   if (name == "MergedWithNext") return Behavior::kMergedWithNext;
   if (name == "Contiguous") return Behavior::kContiguous;
-  throw Error(StatusCode::kBadInput, "field 'behavior' has the unknown value '" + name + "'", where,
+  throw Error(StatusCode::kBadInput, "field 'behavior' has the unknown value " + in_quotes(name), where,
               "known: Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
 }
 
@@ -267,7 +268,7 @@ std::unique_ptr<PreTokenizer> make_metaspace(const Json& spec, const std::string
   } else if (name == "never") {
     scheme = Scheme::kNever;
   } else {
-    throw Error(StatusCode::kBadInput, "field 'prepend_scheme' has the unknown value '" + name + "'", where,
+    throw Error(StatusCode::kBadInput, "field 'prepend_scheme' has the unknown value " + in_quotes(name), where,
                 "known: always, first, never");
   }
   if (!prefix && scheme != Scheme::kNever) {
@@ -305,7 +306,7 @@ std::unique_ptr<PreTokenizer> make(const Json& spec, int depth, const std::strin
                                                behavior_of(json_string(spec, "behavior", "Isolated", where), where));
   }
   if (type == "Metaspace") return make_metaspace(spec, where);
-  throw Error(StatusCode::kUnsupported, "the pre-tokenizer type '" + type + "' is not supported", where,
+  throw Error(StatusCode::kUnsupported, "the pre-tokenizer type " + in_quotes(type) + " is not supported", where,
               "supported: Sequence, ByteLevel, Split, Digits, Whitespace, WhitespaceSplit, Punctuation, Metaspace");
 }
 

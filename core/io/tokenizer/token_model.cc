@@ -1,5 +1,7 @@
 #include "core/io/tokenizer/token_model.h"
 
+#include "core/base/quote.h"
+
 namespace microtome::tok {
 namespace {
 
@@ -20,8 +22,8 @@ std::unique_ptr<TokenModel> make_model(const Json& spec, const std::string& wher
     if (type == kind.type) return kind.make(spec, where);
     known += (known.empty() ? "" : ", ") + std::string(kind.type);
   }
-  throw Error(StatusCode::kUnsupported, "the tokenizer model type '" + type + "' is not supported", where + ": model.type",
-              "supported: " + known);
+  throw Error(StatusCode::kUnsupported, "the tokenizer model type " + in_quotes(type) + " is not supported",
+              where + ": model.type", "supported: " + known);
 }
 
 }  // namespace microtome::tok

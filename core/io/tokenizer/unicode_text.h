@@ -17,6 +17,8 @@ inline size_t utf8_width(char lead) {
   return b < 0x80 ? 1 : b < 0xE0 ? 2 : b < 0xF0 ? 3 : 4;
 }
 
+inline bool is_continuation(char byte) { return (static_cast<unsigned char>(byte) & 0xC0) == 0x80; }
+
 inline char32_t code_point_at(const char* p) {
   const auto b = [p](int i) { return static_cast<char32_t>(static_cast<unsigned char>(p[i])); };
   if (b(0) < 0x80) return b(0);
@@ -29,7 +31,7 @@ inline char32_t code_point_at(const char* p) {
 inline size_t previous_char(std::string_view text, size_t end) {
   do {
     --end;
-  } while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80);
+  } while (end > 0 && is_continuation(text[end]));
   return end;
 }
 

@@ -11,7 +11,7 @@ at::Tensor delta_rule_naive(const RecurrenceInput& in, RecurrentState& state, bo
   std::vector<at::Tensor> z;
   for (int64_t t = 0; t < in.positions(); ++t) {
     at::Tensor k = in.k.select(1, t), v = in.v.select(1, t), beta = in.beta.select(1, t).unsqueeze(-1);
-    state.S = state.S + outer(k, beta * (v - read_state(state.S, k)));
+    state.S = state.S + outer_product(k, beta * (v - read_state(state.S, k)));
     if (read_out) z.push_back(read_state(state.S, in.q.select(1, t)) * in.scale);
   }
   return read_out ? at::stack(z, 1) : at::Tensor();

@@ -12,7 +12,7 @@ at::Tensor gated_delta_rule_naive(const RecurrenceInput& in, RecurrentState& sta
   for (int64_t t = 0; t < in.positions(); ++t) {
     at::Tensor k = in.k.select(1, t), v = in.v.select(1, t), beta = in.beta.select(1, t).unsqueeze(-1);
     at::Tensor decayed = decay_at(in, t) * state.S;
-    state.S = decayed + outer(k, beta * (v - read_state(decayed, k)));
+    state.S = decayed + outer_product(k, beta * (v - read_state(decayed, k)));
     if (read_out) z.push_back(read_state(state.S, in.q.select(1, t)) * in.scale);
   }
   return read_out ? at::stack(z, 1) : at::Tensor();

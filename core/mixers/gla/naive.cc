@@ -10,7 +10,7 @@ namespace microtome::mixers {
 at::Tensor gla_naive(const RecurrenceInput& in, RecurrentState& state, bool read_out) {
   std::vector<at::Tensor> z;
   for (int64_t t = 0; t < in.positions(); ++t) {
-    state.S = decay_at(in, t) * state.S + outer(in.k.select(1, t), in.v.select(1, t));
+    state.S = decay_at(in, t) * state.S + outer_product(in.k.select(1, t), in.v.select(1, t));
     if (read_out) z.push_back(read_state(state.S, in.q.select(1, t)) * in.scale);
   }
   return read_out ? at::stack(z, 1) : at::Tensor();

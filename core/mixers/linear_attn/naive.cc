@@ -13,7 +13,7 @@ at::Tensor linear_attn_naive(const RecurrenceInput& in, RecurrentState& state, b
   std::vector<at::Tensor> z;
   for (int64_t t = 0; t < in.positions(); ++t) {
     at::Tensor q = in.q.select(1, t), k = in.k.select(1, t), v = in.v.select(1, t);
-    state.S = state.S + outer(k, v);
+    state.S = state.S + outer_product(k, v);
     if (state.z.defined()) state.z = state.z + k;
     if (!read_out) continue;
     at::Tensor top = read_state(state.S, q) * in.scale;

@@ -11,7 +11,7 @@ at::Tensor retention_naive(const RecurrenceInput& in, RecurrentState& state, boo
   std::vector<at::Tensor> z;
   for (int64_t t = 0; t < in.positions(); ++t) {
     at::Tensor gamma = decay_at(in, t);
-    state.S = gamma * state.S + outer(in.k.select(1, t), in.v.select(1, t));
+    state.S = gamma * state.S + outer_product(in.k.select(1, t), in.v.select(1, t));
     if (read_out) z.push_back(read_state(state.S, in.q.select(1, t)) * in.scale);
   }
   return read_out ? at::stack(z, 1) : at::Tensor();

@@ -1,5 +1,5 @@
-// attention.h — the arithmetic of softmax attention, apart from weights and hooks: the definition in three steps (naive.cc)
-// and the fused form (fused.cc). Pure functions; thread-safe; differentiable in q, k, v and the sinks.
+// attention.h — the arithmetic of softmax attention, apart from weights and hooks: the definition in three steps
+// (naive.cc) and the fused form (fused.cc). Pure functions; thread-safe; differentiable in q, k, v and the sinks.
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -25,7 +25,7 @@ std::vector<MixerCase> softmax_attention_cases() {
       make("mqa_partial_rope_gptj", 3, 1, 10, {{"rotary_dim", half}, {"rope_interleaved", true}, {"q_bias", true}}),
       make("window5_qk_norm", 4, 2, 8, {{"window", int64_t{5}}, {"rotary_dim", int64_t{8}}, {"qk_norm", true},
                                         {"norm_eps", 1e-6}}),
-      make("window1", 2, 2, 6, {{"window", int64_t{1}}}),
+      make("window2", 2, 2, 6, {{"window", int64_t{2}}}),
       make("alibi_6_heads", 6, 3, 4, {{"alibi", true}, {"o_bias", true}}),
       make("softcap_scale", 4, 2, 8, {{"softcap", 3.0}, {"scale", 0.25}, {"rotary_dim", int64_t{8}}}),
       make("sinks_window", 4, 2, 8, {{"sinks", true}, {"window", int64_t{4}}, {"rotary_dim", int64_t{8}}}),

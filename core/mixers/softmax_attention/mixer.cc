@@ -40,7 +40,8 @@ Config read_config(const Params& p, int64_t d_model) {
   require(c.head_dim > 0 && c.head_dim <= kMost, "head_dim is " + std::to_string(c.head_dim), "head_dim");
   c.rotary_dim = p.get_int("rotary_dim", 0);
   require(c.rotary_dim >= 0 && c.rotary_dim <= c.head_dim && c.rotary_dim % 2 == 0, "rotary_dim is " +
-          std::to_string(c.rotary_dim) + ", not an even number up to head_dim " + std::to_string(c.head_dim), "rotary_dim");
+          std::to_string(c.rotary_dim) + ", not an even number up to head_dim " + std::to_string(c.head_dim),
+          "rotary_dim");
   c.rope_theta = p.get_float("rope_theta", 10000.0);
   require(c.rope_theta > 0, "rope_theta is not positive", "rope_theta");
   c.window = p.get_int("window", 0);
@@ -85,7 +86,7 @@ MixerInfo make_info(const Params& params, int64_t d_model) {
     info.points.push_back({"hook_rot_q", by_head, {-1, -1, c.heads, c.head_dim}, false, ""});
     info.points.push_back({"hook_rot_k", by_head, {-1, -1, c.kv_heads, c.head_dim}, false, grouped});
   }
-  info.points.push_back({"hook_attn_scores", square, {-1, c.heads, -1, -1}, true, "after the mask, before the softmax"});
+  info.points.push_back({"hook_attn_scores", square, {-1, c.heads, -1, -1}, true, "after the mask, before softmax"});
   info.points.push_back({"hook_pattern", square, {-1, c.heads, -1, -1}, true,
                          c.sinks ? "rows sum to less than 1: the sink's share is dropped" : ""});
   info.points.push_back({"hook_z", {"batch", "pos", "head", "d_v"}, {-1, -1, c.heads, c.head_dim}, false, ""});
@@ -120,8 +121,8 @@ at::Tensor join(const MixerState* state, const char* name, const at::Tensor& now
   const bool fits = before.dim() == 4 && before.size(0) == now.size(0) && before.size(3) == now.size(3) &&
                     (before.size(2) % now.size(2) == 0 || now.size(2) % before.size(2) == 0);
   if (!fits)
-    throw Error(StatusCode::kBadInput, "the state has shape " + c10::str(before.sizes()) + ", which does not continue " +
-                c10::str(now.sizes()), std::string(kKind) + " state '" + name + "'");
+    throw Error(StatusCode::kBadInput, "the state has shape " + c10::str(before.sizes()) +
+                ", which does not continue " + c10::str(now.sizes()), std::string(kKind) + " state '" + name + "'");
   const int64_t heads = std::max(before.size(2), now.size(2));
   return at::cat({repeat_heads(before.to(now.options()), heads), repeat_heads(now, heads)}, 1);
 }
@@ -179,7 +180,7 @@ class SoftmaxAttention : public TokenMixer {
     k = hooks.apply("hook_k", k);
     v = hooks.apply("hook_v", v);
     const int64_t past = state ? kept(*state) : 0;
-    // Keys that a window has dropped are fewer than the positions before; without a plan the kept ones are all there is.
+    // A window keeps fewer keys than there were positions; without a plan the kept ones are all that is known.
     const int64_t first_pos = std::max(hooks.first_pos(), past);
     if (c_.rotary_dim > 0) {
       q = hooks.apply("hook_rot_q", rotate_rows(q, rows, first_pos, c_));
@@ -213,7 +214,8 @@ class SoftmaxAttention : public TokenMixer {
   }
 
   at::Tensor project(const MixerInput& in, const std::string& role, int64_t heads) const {
-    return project_heads(in, role, w_.at(role + "_proj.weight"), weight_or_none(w_, role + "_proj.bias"), heads, c_.heads);
+    const at::Tensor& weight = w_.at(role + "_proj.weight");
+    return project_heads(in, role, weight, weight_or_none(w_, role + "_proj.bias"), heads, c_.heads);
   }
 
   static int64_t kept(const MixerState& state) {

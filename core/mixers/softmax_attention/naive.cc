@@ -31,7 +31,8 @@ at::Tensor visible(const QueryRows& rows, const AttentionOptions& options, at::D
   if (all_keys && (!options.causal || last_only)) return {};
   at::Tensor query = rows.own_keys(device).unsqueeze(1);
   at::Tensor key = at::arange(rows.keys(), at::TensorOptions().dtype(at::kLong).device(device)).unsqueeze(0);
-  at::Tensor seen = options.causal ? key.le(query) : at::ones({rows.count(), rows.keys()}, key.options().dtype(at::kBool));
+  at::Tensor seen = options.causal ? key.le(query)
+                                   : at::ones({rows.count(), rows.keys()}, key.options().dtype(at::kBool));
   if (options.window > 0) seen = seen.logical_and(key.gt(query - options.window));
   if (options.window > 0 && !options.causal) seen = seen.logical_and(key.lt(query + options.window));
   return seen;
@@ -40,14 +41,15 @@ at::Tensor visible(const QueryRows& rows, const AttentionOptions& options, at::D
 std::vector<double> alibi_slopes(int64_t heads) {
   auto power_of_two = [](int64_t n) {
     std::vector<double> out;
-    for (int64_t h = 0; h < n; ++h) out.push_back(std::exp2(-8.0 * static_cast<double>(h + 1) / static_cast<double>(n)));
+    const double step = -8.0 / static_cast<double>(n);
+    for (int64_t h = 0; h < n; ++h) out.push_back(std::exp2(step * static_cast<double>(h + 1)));
     return out;
   };
   int64_t below = 1;
   while (below * 2 <= heads) below *= 2;
   std::vector<double> slopes = power_of_two(below);
   const std::vector<double> finer = power_of_two(2 * below);
-  for (int64_t h = 0; static_cast<int64_t>(slopes.size()) < heads; h += 2) slopes.push_back(finer[static_cast<size_t>(h)]);
+  for (size_t h = 0; static_cast<int64_t>(slopes.size()) < heads; h += 2) slopes.push_back(finer[h]);
   return slopes;
 }
 
@@ -63,7 +65,8 @@ at::Tensor attention_scores(const at::Tensor& q, const at::Tensor& k, const Atte
   const int64_t batch = q.size(0), count = q.size(1), heads = q.size(2), kv_heads = k.size(2), keys = k.size(1);
   // The query heads of one kv head become more rows of one product, so that keys need not be repeated.
   at::Tensor by_kv = q.to(type).permute({0, 2, 1, 3}).reshape({batch, kv_heads, heads / kv_heads * count, q.size(3)});
-  at::Tensor x = at::matmul(by_kv, k.to(type).permute({0, 2, 3, 1})).reshape({batch, heads, count, keys}) * options.scale;
+  at::Tensor x = at::matmul(by_kv, k.to(type).permute({0, 2, 3, 1})).reshape({batch, heads, count, keys});
+  x = x * options.scale;
   if (options.softcap > 0) x = options.softcap * at::tanh(x / options.softcap);
   if (options.alibi) {
     at::Tensor slope = at::tensor(alibi_slopes(heads), at::TensorOptions().dtype(at::kDouble)).to(x.device(), type);

@@ -28,9 +28,9 @@ at::Tensor input(const MixerOpRequest& request, const std::string& name) {
 }
 
 void check_shapes(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v) {
-  const bool good = q.size(0) == k.size(0) && k.size(0) == v.size(0) && k.size(1) == v.size(1) && k.size(2) == v.size(2) &&
-                    q.size(1) == k.size(1) && q.size(3) == k.size(3) && k.size(2) > 0 && q.size(2) % k.size(2) == 0 &&
-                    q.size(1) > 0 && q.size(3) > 0;
+  const bool same = q.size(0) == k.size(0) && q.size(1) == k.size(1) && q.size(3) == k.size(3) &&
+                    k.sizes().slice(0, 3) == v.sizes().slice(0, 3);
+  const bool good = same && q.size(1) > 0 && q.size(3) > 0 && k.size(2) > 0 && q.size(2) % k.size(2) == 0;
   if (!good)
     throw Error(StatusCode::kBadInput, "q " + c10::str(q.sizes()) + ", k " + c10::str(k.sizes()) + " and v " +
                 c10::str(v.sizes()) + " do not fit together", "softmax_attention");
@@ -64,7 +64,8 @@ MixerOpResult softmax_attention_op(const MixerOpRequest& request) {
     const std::string bias = text_scalar(p, "bias");
     if (!bias.empty() && bias != "-log(T)")
       throw Error(StatusCode::kBadInput, "bias '" + bias + "' is neither a number nor -log(T)", "softmax_attention");
-    options.sigmoid_bias = p.has("bias") && bias.empty() ? p.get_float("bias") : -std::log(static_cast<double>(k.size(1)));
+    const double minus_log = -std::log(static_cast<double>(k.size(1)));
+    options.sigmoid_bias = p.has("bias") && bias.empty() ? p.get_float("bias") : minus_log;
   } else if (is("clipped")) {
     options.weighting = Weighting::kClippedSoftmax;
     options.clip_gamma = p.get_float("gamma", 0.0);

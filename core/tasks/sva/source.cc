@@ -16,16 +16,14 @@ class SvaSource : public Source {
     for (const Json& a : s.words.at("adverbs")) {
       adverbs_.push_back({a.at(0).get<std::string>(), a.at(1).get<std::string>(), a.at(2).get<std::string>()});
     }
-    std::vector<std::string> singulars;
-    std::map<std::string, std::string> plural_of;
+    std::vector<std::string> kept;
     for (const Json& n : s.words.at("nouns")) {
       const auto one = n.at(0).get<std::string>(), many = n.at(1).get<std::string>();
-      plural_of[one] = many;
-      if (s.tokenizer.single_token(" " + many)) singulars.push_back(one);
+      if (!s.tokenizer.single_token(" " + one) || !s.tokenizer.single_token(" " + many)) continue;
+      kept.push_back(one);
+      nouns_.push_back({"", one, many});
     }
-    for (const std::string& one : s.keep_single(singulars, "nouns, in both numbers,", 2)) {
-      nouns_.push_back({"", one, plural_of.at(one)});
-    }
+    s.require(kept, s.words.at("nouns").size(), "nouns with singular and plural", 2);
     if (attractor_ == "any") return;
     std::vector<Template> with;
     for (const Template& t : templates_) {

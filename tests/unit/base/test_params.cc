@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <limits>
 
 #include "core/base/params.h"
@@ -65,7 +66,7 @@ TEST(Params, TextRoundTrips) {
   EXPECT_EQ(param_text(0.1), "0.1");
   EXPECT_EQ(param_text(std::string("s")), "s");
   for (double d : {1.0 / 3, 1e-300, 6.02214076e23, std::numeric_limits<double>::denorm_min()})
-    EXPECT_EQ(std::stod(param_text(d)), d);
+    EXPECT_EQ(std::strtod(param_text(d).c_str(), nullptr), d);
 }
 
 TEST(Params, AMalformedSchemaIsADefectOfOurs) {

@@ -1,0 +1,86 @@
+// commands.h — the commands, one function each. They throw Error; run_command (dispatch.cc) prints it and gives the exit
+// status.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "analysis/runner.h"
+#include "app/cli/command_line.h"
+#include "core/base/json.h"
+#include "core/base/progress.h"
+#include "core/model/loaded_model.h"
+#include "core/store/result_store.h"
+#include "core/tasks/task.h"
+
+namespace microtome::cli {
+
+int doctor(const CommandLine& line);
+int inspect(const CommandLine& line);
+int tokenize(const CommandLine& line);
+int forward(const CommandLine& line);
+int mixer(const CommandLine& line);
+int generate(const CommandLine& line);
+int analyses_command(const CommandLine& line);
+int run(const CommandLine& line);
+int tasks(const CommandLine& line);
+int runs(const CommandLine& line);
+int show(const CommandLine& line);
+int explain(const CommandLine& line);
+int diff(const CommandLine& line);
+int gc(const CommandLine& line);
+int export_command(const CommandLine& line);
+int report(const CommandLine& line);
+int bench(const CommandLine& line);
+int demo(const CommandLine& line);
+
+// --device, --dtype, --tf32, --threads, --seed, --form, --bos as they were given, applied to LibTorch.
+struct Compute {
+  c10::Device device = c10::Device(c10::kCPU);
+  at::ScalarType dtype = at::kFloat;
+  std::string device_text, dtype_text, form, bos;
+  bool tf32 = false;
+  uint64_t seed = 0;
+};
+Compute read_compute(const CommandLine& line);
+BosMode bos_mode(const std::string& text);
+std::shared_ptr<const LoadedModel> open_model(const CommandLine& line, const Compute& compute);
+// "key=value" texts; throws Error(kBadInput) naming the option.
+std::map<std::string, std::string> key_values(const std::vector<std::string>& texts, const std::string& option);
+
+// Prints progress on standard error (a bar on a terminal, else a line every few seconds) and turns Ctrl-C into a cancel.
+class ShownProgress {
+ public:
+  explicit ShownProgress(bool quiet = false);
+  ~ShownProgress();
+  Progress& progress() { return progress_; }
+
+ private:
+  Progress progress_;
+};
+
+// Columns aligned, numbers to the right.
+void print_table(const std::vector<std::string>& header, const std::vector<std::vector<std::string>>& rows);
+std::string number_text(double v, int digits = 4);
+std::string now_utc();
+void print_json(const Json& j);
+// Captured tensors and others as a safetensors file with axes in its metadata.
+void write_tensors(const std::string& path, const std::vector<std::pair<std::string, at::Tensor>>& tensors,
+                   const std::map<std::string, std::string>& metadata);
+
+// The dataset a run works on: --task or --dataset; empty when neither is given.
+struct PreparedData {
+  Dataset dataset;
+  std::string task_json = "{}";
+};
+PreparedData prepare_data(const CommandLine& line, const LoadedModel& model, const Compute& compute);
+// Context of a run as the report wants it; project's runs in the order given.
+std::string render_project_report(ResultStore& store, const std::vector<RunRecord>& records, const std::string& format,
+                                  const std::string& title, const std::string& question, const std::string& notes);
+// Summary, findings and warnings of a finished run in words.
+void print_outcome(const RunOutcome& outcome);
+
+}  // namespace microtome::cli

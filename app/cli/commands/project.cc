@@ -1,0 +1,245 @@
+// runs, show, explain, diff, gc, export, report: the project database. None of them needs a model.
+#include <cstdio>
+#include <filesystem>
+
+#include "app/cli/commands/commands.h"
+#include "app/report/report.h"
+#include "core/io/safetensors.h"
+#include "core/store/explain.h"
+#include "core/store/result_json.h"
+
+namespace microtome::cli {
+namespace {
+
+std::shared_ptr<ResultStore> open_project(const CommandLine& line, ResultStore::Mode mode = ResultStore::Mode::kReadOnly) {
+  return ResultStore::open(line.get("--project"), mode).value();
+}
+
+const char* state_text(RunStatus s) {
+  switch (s) {
+    case RunStatus::kNew: return "new";
+    case RunStatus::kPartial: return "partial";
+    case RunStatus::kDone: return "done";
+    default: return "failed";
+  }
+}
+
+std::string cell_text(const Cell& c) {
+  if (const auto* i = std::get_if<int64_t>(&c)) return std::to_string(*i);
+  if (const auto* d = std::get_if<double>(&c)) return number_text(*d);
+  if (const auto* s = std::get_if<std::string>(&c)) return *s;
+  return "–";
+}
+
+std::string axes_text(const NamedArray& a) {
+  std::string out = "[";
+  for (size_t i = 0; i < a.axes.size(); ++i) out += (i ? ", " : "") + a.axes[i] + " " + std::to_string(a.shape[i]);
+  return out + "]";
+}
+
+void require_done(const RunRecord& r) {
+  if (r.state != RunStatus::kDone)
+    throw Error(StatusCode::kBadInput, "run " + std::to_string(r.id) + " is not finished (" + std::to_string(r.items_done) + " of " +
+                std::to_string(r.items_total) + " items)", "", "finish it: " + r.command);
+}
+
+// A file name made of a result's name: letters, digits, '.', '_' and '-' only.
+std::string safe_name(std::string s) {
+  for (char& c : s)
+    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '_' && c != '-' && c != '.') c = '_';
+  return s.empty() || s[0] == '.' ? "_" + s : s;
+}
+
+void check(const Status& s) {
+  if (!s) throw Error(s);
+}
+
+}  // namespace
+
+int runs(const CommandLine& line) {
+  auto store = open_project(line);
+  std::vector<std::vector<std::string>> rows;
+  Json out = Json::array();
+  for (const RunRecord& r : store->runs().value()) {
+    std::string items = std::to_string(r.items_done) + "/" + std::to_string(r.items_total);
+    rows.push_back({std::to_string(r.id), r.key_hash.substr(0, 12), r.analysis, r.model_name, r.dataset_name, state_text(r.state), items, r.created, r.note});
+    out.push_back({{"id", r.id}, {"key", r.key_hash}, {"analysis", r.analysis}, {"model", r.model_name}, {"dataset", r.dataset_name},
+                   {"state", state_text(r.state)}, {"items_done", r.items_done}, {"items_total", r.items_total}, {"created", r.created}, {"command", r.command}, {"note", r.note}});
+  }
+  if (line.flag("--json")) print_json(out);
+  else if (rows.empty()) std::printf("The project has no runs yet: `microtome run ANALYSIS --model FOLDER --task ioi --project %s`\n", line.get("--project").c_str());
+  else print_table({"run", "key", "analysis", "model", "data", "state", "items", "created", "note"}, rows);
+  return 0;
+}
+
+int show(const CommandLine& line) {
+  auto store = open_project(line);
+  RunRecord r = store->find_run(line.word(0)).value();
+  AnalysisResult result;
+  if (r.state == RunStatus::kDone) result = store->result(r.id).value();
+  if (line.flag("--json")) {
+    print_json(result_to_json(r, result));
+    return 0;
+  }
+  std::printf("run %lld: %s on %s, %s (%s, %lld of %lld items)\nkey %s\ncommand: %s\n", static_cast<long long>(r.id), r.analysis.c_str(), r.model_name.c_str(),
+              r.dataset_name.empty() ? "no data" : r.dataset_name.c_str(), state_text(r.state), static_cast<long long>(r.items_done),
+              static_cast<long long>(r.items_total), r.key_hash.c_str(), r.command.c_str());
+  for (const AttemptRecord& a : store->attempts(r.id).value())
+    std::printf("attempt %lld: %s on %s, %.2f s, items %lld to %lld%s%s\n", static_cast<long long>(a.id), a.started.c_str(), a.device.c_str(), a.seconds,
+                static_cast<long long>(a.items_before), static_cast<long long>(a.items_after), a.error.empty() ? "" : ", ended: ", a.error.c_str());
+  std::printf("\n");
+  RunOutcome o;
+  o.result = result;
+  print_outcome(o);
+  for (const Artifact& a : result.artifacts) {
+    if (const auto* t = std::get_if<Table>(&a)) {
+      std::printf("\n%s\n", t->title.c_str());
+      std::vector<std::string> header;
+      for (const Column& c : t->columns) header.push_back(c.unit.empty() ? c.name : c.name + " (" + c.unit + ")");
+      std::vector<std::vector<std::string>> rows;
+      for (const auto& row : t->rows) {
+        std::vector<std::string> cells;
+        for (const Cell& c : row) cells.push_back(cell_text(c));
+        rows.push_back(std::move(cells));
+      }
+      print_table(header, rows);
+    } else if (const auto* m = std::get_if<TensorMap>(&a)) {
+      std::printf("\n%s\n", m->title.c_str());
+      for (const NamedArray& n : m->arrays) std::printf("  %s %s %s%s%s\n", n.name.c_str(), axes_text(n).c_str(), n.unit.c_str(), n.unit.empty() ? "" : "  ", n.help.c_str());
+    } else {
+      std::printf("\n%s: %s\n", artifact_kind(a), artifact_name(a).c_str());
+    }
+  }
+  return 0;
+}
+
+int explain(const CommandLine& line) {
+  auto store = open_project(line);
+  RunRecord r = store->find_run(line.word(0)).value();
+  if (line.flag("--json")) {
+    Json fields = Json::object();
+    for (const auto& [tag, value] : parse_key_text(r.key_text)) fields[tag] = value;
+    print_json({{"id", r.id}, {"key", r.key_hash}, {"fields", fields}, {"text", r.key_text}});
+  } else {
+    std::printf("%s", explain_key(r).c_str());
+  }
+  return 0;
+}
+
+int diff(const CommandLine& line) {
+  auto store = open_project(line);
+  RunRecord a = store->find_run(line.word(0)).value(), b = store->find_run(line.word(1)).value();
+  std::vector<KeyDifference> d = diff_keys(a, b);
+  if (line.flag("--json")) {
+    Json out = Json::array();
+    for (const KeyDifference& k : d) out.push_back({{"field", k.tag}, {"a", k.a}, {"b", k.b}, {"meaning", k.meaning}});
+    print_json(out);
+    return 0;
+  }
+  if (d.empty()) {
+    std::printf("The two are the same run: nothing that affects the answer differs.\n");
+    return 0;
+  }
+  std::vector<std::vector<std::string>> rows;
+  for (const KeyDifference& k : d) rows.push_back({k.tag, k.a, k.b, k.meaning});
+  print_table({"field", "run " + line.word(0), "run " + line.word(1), "meaning"}, rows);
+  return 0;
+}
+
+int gc(const CommandLine& line) {
+  auto store = open_project(line, ResultStore::Mode::kReadWrite);
+  auto r = store->gc(line.flag("--dry-run")).value();
+  if (line.flag("--json")) print_json({{"files", r.files_removed}, {"bytes", r.bytes_freed}, {"dry_run", line.flag("--dry-run")}});
+  else std::printf("%lld file(s), %.1f MB %s\n", static_cast<long long>(r.files_removed), static_cast<double>(r.bytes_freed) / 1e6, line.flag("--dry-run") ? "would go" : "removed");
+  return 0;
+}
+
+int export_command(const CommandLine& line) {
+  auto store = open_project(line);
+  RunRecord r = store->find_run(line.word(0)).value();
+  require_done(r);
+  AnalysisResult result = store->result(r.id).value();
+  std::string format = line.get("--format", "json"), out = line.get("--out");
+  if (format == "json") {
+    check(write_text_file(out, result_to_json(r, result).dump(1, ' ', false, Json::error_handler_t::replace) + "\n"));
+  } else if (format == "safetensors") {
+    std::vector<NamedArray> arrays;
+    for (const Artifact& a : result.artifacts)
+      if (const auto* m = std::get_if<TensorMap>(&a))
+        for (NamedArray n : m->arrays) {
+          n.name = m->name + "." + n.name;
+          arrays.push_back(std::move(n));
+        }
+    if (arrays.empty()) throw Error(StatusCode::kBadInput, "the run has no tensors", "export", "use --format json or csv");
+    check(write_arrays(out, arrays));
+  } else if (format == "csv") {
+    // One file an artifact, in a folder.
+    std::error_code ec;
+    std::filesystem::create_directories(out, ec);
+    if (ec) throw Error(StatusCode::kFailed, "the folder cannot be made: " + ec.message(), out, "choose another --out");
+    int files = 0;
+    for (const Artifact& a : result.artifacts) {
+      if (const auto* t = std::get_if<Table>(&a)) {
+        check(write_text_file(out + "/" + safe_name(t->name) + ".csv", table_to_csv(*t)));
+        ++files;
+      } else if (const auto* m = std::get_if<TensorMap>(&a)) {
+        for (const NamedArray& n : m->arrays) {
+          check(write_text_file(out + "/" + safe_name(m->name + "." + n.name) + ".csv", arrays_to_csv(n)));
+          ++files;
+        }
+      }
+    }
+    std::fprintf(stderr, "%d files in %s\n", files, out.c_str());
+    return 0;
+  } else {
+    throw Error(StatusCode::kUnsupported, "run " + std::to_string(r.id) + " holds no circuit or graph, which '" + format + "' describes", "export",
+                "use --format json, csv or safetensors");
+  }
+  std::fprintf(stderr, "%s written\n", out.c_str());
+  return 0;
+}
+
+std::string render_project_report(ResultStore& store, const std::vector<RunRecord>& records, const std::string& format,
+                                  const std::string& title, const std::string& question, const std::string& notes) {
+  std::vector<ReportRun> all;
+  for (const RunRecord& r : records) {
+    ReportRun run{r, store.result(r.id).value(), Json::object()};
+    std::string context = store.context(r.id, "report").value();
+    if (!context.empty()) run.context = parse_json(context, "context of run " + std::to_string(r.id)).value();
+    auto attempts = store.attempts(r.id).value();
+    if (!attempts.empty()) {
+      const AttemptRecord& a = attempts.back();
+      Json versions = a.versions.empty() ? Json::object() : parse_json(a.versions, "versions").value();
+      Json events = a.events.empty() ? Json::array() : parse_json(a.events, "events").value();
+      run.context["attempt"] = {{"device", a.device}, {"versions", versions}, {"seconds", a.seconds}, {"started", a.started}, {"events", events}};
+    }
+    all.push_back(std::move(run));
+  }
+  ReportOptions options{title, question, notes, now_utc()};
+  return format == "md" ? render_markdown(all, options) : render_html(all, options);
+}
+
+int report(const CommandLine& line) {
+  std::string format = line.get("--format", "html");
+  if (format == "pdf")
+    throw Error(StatusCode::kUnsupported, "PDF needs the desktop app", "report", "use `microtome-desktop --headless report --format pdf …`, or --format html and print it");
+  auto store = open_project(line);
+  std::vector<RunRecord> records;
+  if (line.words.empty()) {
+    for (RunRecord& r : store->runs().value())
+      if (r.state == RunStatus::kDone) records.push_back(std::move(r));
+    if (records.empty()) throw Error(StatusCode::kNotFound, "the project has no finished run", line.get("--project"), "run an analysis first");
+  }
+  for (const std::string& w : line.words) {
+    records.push_back(store->find_run(w).value());
+    require_done(records.back());
+  }
+  std::string notes;
+  if (line.has("--notes")) notes = read_text_file(line.get("--notes"), 1 << 20).value();
+  std::string text = render_project_report(*store, records, format, line.get("--title", "Circuit report"), line.get("--question"), notes);
+  check(write_text_file(line.get("--out"), text));
+  std::fprintf(stderr, "%s: %zu runs, %.2f MB\n", line.get("--out").c_str(), records.size(), static_cast<double>(text.size()) / 1e6);
+  return 0;
+}
+
+}  // namespace microtome::cli

@@ -1,0 +1,169 @@
+// run: one analysis, kept in a project and written to a folder.
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "analysis/registry.h"
+#include "app/cli/commands/commands.h"
+#include "core/io/safetensors.h"
+#include "core/store/result_json.h"
+
+namespace microtome::cli {
+namespace {
+
+// "--site resid_pre", "--site=resid_pre", "--by-position": the analysis's own parameters as flags.
+std::map<std::string, std::string> parameter_flags(const CommandLine& line, const ParamSchema& schema) {
+  std::map<std::string, std::string> out;
+  std::string known;
+  for (const ParamSpec& p : schema.specs) known += (known.empty() ? "--" : ", --") + p.name;
+  for (size_t i = 0; i < line.extras.size(); ++i) {
+    std::string a = line.extras[i];
+    if (a.rfind("--", 0) != 0) throw Error(StatusCode::kBadInput, "unexpected word '" + a + "'", "run", "parameters are flags: " + known);
+    std::string name = a.substr(2), value;
+    bool has_value = false;
+    if (size_t eq = name.find('='); eq != std::string::npos) {
+      value = name.substr(eq + 1);
+      name = name.substr(0, eq);
+      has_value = true;
+    }
+    std::replace(name.begin(), name.end(), '-', '_');
+    const ParamSpec* p = schema.find(name);
+    if (!p) throw Error(StatusCode::kBadInput, "unknown flag '" + a + "'", "run", "this analysis has " + known);
+    if (!has_value) {
+      bool next_is_value = i + 1 < line.extras.size() && line.extras[i + 1].rfind("--", 0) != 0;
+      if (p->type == ParamSpec::Type::kBool && !(next_is_value && (line.extras[i + 1] == "true" || line.extras[i + 1] == "false"))) value = "true";
+      else if (next_is_value) value = line.extras[++i];
+      else throw Error(StatusCode::kBadInput, "flag '" + a + "' needs a value", "run", "write " + a + " VALUE");
+    }
+    out[name] = value;
+  }
+  return out;
+}
+
+void write_folder(const std::string& folder, const RunOutcome& o) {
+  std::error_code ec;
+  std::filesystem::create_directories(folder, ec);
+  if (ec) throw Error(StatusCode::kFailed, "the folder cannot be made: " + ec.message(), folder, "choose another --out");
+  RunRecord record = o.record;
+  if (record.id == 0) {
+    record.spec = o.spec;
+    record.analysis = o.spec.analysis;
+    record.key_hash = o.key.hash;
+    record.key_text = o.key.text;
+    record.model_name = o.spec.model_name;
+    record.dataset_name = o.spec.dataset_name;
+    record.command = o.spec.command;
+    record.created = now_utc();
+    record.state = RunStatus::kDone;
+  }
+  Json j = result_to_json(record, o.result);
+  Status s = write_text_file(folder + "/result.json", j.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
+  if (!s) throw Error(s);
+  std::vector<NamedArray> arrays;
+  for (const Artifact& a : o.result.artifacts)
+    if (const auto* map = std::get_if<TensorMap>(&a))
+      for (NamedArray array : map->arrays) {
+        // analyses.md's names; two maps with an equal name are told apart by the map's.
+        if (std::any_of(arrays.begin(), arrays.end(), [&](const NamedArray& x) { return x.name == array.name; })) array.name = map->name + "." + array.name;
+        arrays.push_back(std::move(array));
+      }
+  s = write_arrays(folder + "/tensors.safetensors", arrays);
+  if (!s) throw Error(s);
+}
+
+}  // namespace
+
+PreparedData prepare_data(const CommandLine& line, const LoadedModel& model, const Compute& compute) {
+  PreparedData out;
+  if (line.has("--task") && line.has("--dataset")) throw Error(StatusCode::kBadInput, "both --task and --dataset are given", "run", "choose one");
+  if (line.has("--task")) {
+    if (!model.tokenizer) throw Error(StatusCode::kNotFound, "the model folder holds no tokenizer.json", model.folder, "a task needs one; use --dataset with ids");
+    GenerateOptions o;
+    o.count = static_cast<int64_t>(std::stod(line.get("--prompts", "32")));
+    o.seed = compute.seed;
+    o.templates = line.get("--templates", "known");
+    o.set = key_values(line.list("--task-set"), "--task-set");
+    o.bos = bos_mode(compute.bos);
+    out.dataset = generate_task(line.get("--task"), *model.tokenizer, o).value();
+    if (const TaskInfo* t = find_task(line.get("--task")))
+      out.task_json = Json{{"name", t->name}, {"title", t->title}, {"description", t->description}, {"source", t->source}, {"metric", t->metric}}.dump();
+  } else if (line.has("--dataset")) {
+    out.dataset = read_dataset(line.get("--dataset")).value();
+    if (line.has("--prompts")) out.dataset.pairs.resize(std::min<size_t>(out.dataset.pairs.size(), static_cast<size_t>(std::stod(line.get("--prompts")))));
+    Status s = tokenise(out.dataset, model.tokenizer.get(), bos_mode(compute.bos), model.model->config().vocab_size, line.flag("--drop-unequal"));
+    if (!s) throw Error(s);
+    out.task_json = Json{{"name", out.dataset.name}, {"title", out.dataset.name}, {"description", "prompts from a file"}, {"source", ""}}.dump();
+  }
+  return out;
+}
+
+void print_outcome(const RunOutcome& o) {
+  for (const std::string& w : o.result.warnings) std::fprintf(stderr, "microtome: warning: %s\n", w.c_str());
+  for (const std::string& f : o.result.findings) std::printf("%s\n", f.c_str());
+  if (!o.result.summary.empty()) {
+    std::printf("\n");
+    std::vector<std::vector<std::string>> rows;
+    for (const SummaryItem& s : o.result.summary) {
+      std::string interval = s.low == s.low ? number_text(s.low) + " … " + number_text(s.high) : "";
+      rows.push_back({s.name, number_text(s.value), s.unit, interval, s.n ? std::to_string(s.n) : ""});
+    }
+    print_table({"number", "value", "unit", "95 % interval", "n"}, rows);
+  }
+}
+
+int run(const CommandLine& line) {
+  std::string name = line.word(0);
+  const AnalysisKind* kind = analyses::builtin().find(name);
+  if (!kind) {
+    std::string known;
+    for (const AnalysisKind* k : analyses::builtin().all()) known += (known.empty() ? "" : ", ") + k->info.name;
+    throw Error(StatusCode::kNotFound, "there is no analysis '" + name + "'", "run", "known are " + known);
+  }
+  RunSettings settings;
+  settings.analysis = name;
+  settings.params = key_values(line.list("--set"), "--set");
+  for (auto& [k, v] : parameter_flags(line, analyses::schema_of(name))) settings.params[k] = v;
+  // Before the model is read: a wrong value should cost nothing.
+  resolve_params(analyses::schema_of(name), settings.params).value();
+  Compute compute = read_compute(line);
+  std::shared_ptr<ResultStore> store;
+  if (line.has("--project")) store = ResultStore::open(line.get("--project"), ResultStore::Mode::kReadWrite).value();
+  auto model = open_model(line, compute);
+  PreparedData data = prepare_data(line, *model, compute);
+  if (data.dataset.pairs.empty() && kind->info.prompts != AnalysisInfo::Prompts::kNone)
+    throw Error(StatusCode::kBadInput, "the analysis '" + name + "' needs prompts", "run", "give --task NAME or --dataset FILE.jsonl");
+  settings.seed = compute.seed;
+  settings.form = compute.form;
+  settings.dtype = compute.dtype_text;
+  settings.bos = compute.bos;
+  settings.device = compute.device_text;
+  settings.tf32 = compute.tf32;
+  settings.command = line.text;
+  settings.task_json = data.task_json;
+  settings.again = line.flag("--again");
+  RunOutcome outcome;
+  {
+    ShownProgress shown;
+    outcome = run_analysis(*model, data.dataset, settings, store.get(), shown.progress());
+  }
+  if (line.has("--out")) write_folder(line.get("--out"), outcome);
+  if (line.flag("--json")) {
+    RunRecord record = outcome.record;
+    record.spec = outcome.spec;
+    record.analysis = outcome.spec.analysis;
+    record.key_hash = outcome.key.hash;
+    print_json(result_to_json(record, outcome.result));
+  } else {
+    print_outcome(outcome);
+    std::printf("\nkey %s, %.2f s%s", outcome.key.hash.substr(0, 12).c_str(), outcome.seconds, outcome.from_store ? " (answered from the project)" : "");
+    if (outcome.items_resumed && !outcome.from_store) std::printf(" (%lld items found in the project)", static_cast<long long>(outcome.items_resumed));
+    if (store) std::printf(", run %lld of %s", static_cast<long long>(outcome.record.id), line.get("--project").c_str());
+    std::printf("\n");
+    for (const std::string& e : outcome.events) std::printf("note: %s\n", e.c_str());
+  }
+  return 0;
+}
+
+}  // namespace microtome::cli

@@ -1,0 +1,190 @@
+// The one file that sees CLI11.
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+#include <functional>
+#include <memory>
+
+#include "app/cli/command_line.h"
+
+namespace microtome::cli {
+namespace {
+
+// One sub-command under construction: options land in the CommandLine under their own names.
+class Builder {
+ public:
+  Builder(CLI::App& app, CommandLine& line, const char* name, const char* about, const std::string& example) : line_(line) {
+    sub_ = app.add_subcommand(name, about);
+    sub_->footer("Example:\n  " + example);
+    sub_->callback([this, name] { line_.command = name; });
+  }
+  Builder& option(const std::string& name, const std::string& help, bool required = false) {
+    auto* o = sub_->add_option_function<std::string>(name, [this, name](const std::string& v) { line_.options[name] = v; }, help);
+    if (required) o->required();
+    return *this;
+  }
+  Builder& choice(const std::string& name, const std::string& help, std::vector<std::string> values) {
+    sub_->add_option_function<std::string>(name, [this, name](const std::string& v) { line_.options[name] = v; }, help)
+        ->check(CLI::IsMember(values));
+    return *this;
+  }
+  Builder& number(const std::string& name, const std::string& help, double lo, double hi) {
+    sub_->add_option_function<std::string>(name, [this, name](const std::string& v) { line_.options[name] = v; }, help)
+        ->check(CLI::Range(lo, hi));
+    return *this;
+  }
+  Builder& repeated(const std::string& name, const std::string& help) {
+    sub_->add_option_function<std::vector<std::string>>(
+            name, [this, name](const std::vector<std::string>& v) { line_.lists[name] = v; }, help)
+        ->expected(1)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)->allow_extra_args(false);
+    return *this;
+  }
+  Builder& flag(const std::string& name, const std::string& help) {
+    sub_->add_flag_callback(name, [this, name] { line_.flags.insert(name); }, help);
+    return *this;
+  }
+  Builder& words(const std::string& name, const std::string& help, int min, int max) {
+    sub_->add_option_function<std::vector<std::string>>(
+            name, [this](const std::vector<std::string>& v) { line_.words = v; }, help)
+        ->expected(min, max)->required(min > 0);
+    return *this;
+  }
+  Builder& extras() {
+    sub_->allow_extras();
+    takes_extras_ = true;
+    return *this;
+  }
+  Builder& json() { return flag("--json", "machine-readable output"); }
+  Builder& compute() {
+    option("--device", "auto, cpu or cuda:N (default auto)");
+    choice("--dtype", "type of the computation (default float32)", {"float32", "float64", "bfloat16", "float16"});
+    flag("--tf32", "allow TF32 in matrix products and convolutions (off by default)");
+    number("--seed", "seed of everything random (default 0)", 0, 9.007199254740992e15);
+    return number("--threads", "CPU threads (default: as LibTorch chooses)", 0, 1024);
+  }
+  Builder& start_token() { return choice("--bos", "put the start token in front of text (default auto)", {"auto", "on", "off"}); }
+  Builder& form() { return choice("--form", "form of the mixers (default auto: the fastest that can serve)", {"auto", "naive", "chunk", "recurrent"}); }
+  CLI::App* sub() { return sub_; }
+  bool takes_extras() const { return takes_extras_; }
+
+ private:
+  CommandLine& line_;
+  CLI::App* sub_;
+  bool takes_extras_ = false;
+};
+
+std::string quoted(int argc, char** argv) {
+  std::string out = "microtome";
+  for (int i = 1; i < argc; ++i) {
+    std::string a = argv[i];
+    bool plain = !a.empty() && a.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,@%+") == std::string::npos;
+    if (!plain) {
+      std::string q = "'";
+      for (char c : a) q += c == '\'' ? std::string("'\\''") : std::string(1, c);
+      a = q + "'";
+    }
+    out += " " + a;
+  }
+  return out;
+}
+
+}  // namespace
+
+Parsed parse(int argc, char** argv) {
+  Parsed out;
+  CommandLine& line = out.line;
+  line.text = quoted(argc, argv);
+  CLI::App app("Microtome: a workbench for mechanistic interpretability of softmax and linear-attention language models.", "microtome");
+  app.set_version_flag("--version", "microtome " MICROTOME_VERSION);
+  app.require_subcommand(1);
+  app.footer("Start with `microtome demo`. Every command has --help with an example.");
+  std::vector<std::unique_ptr<Builder>> all;
+  auto add = [&](const char* name, const char* about, const char* example) -> Builder& {
+    all.push_back(std::make_unique<Builder>(app, line, name, about, example));
+    return *all.back();
+  };
+
+  add("doctor", "what this machine and this build can do, and a self-test of the numerics", "microtome doctor").json();
+  add("inspect", "configuration, tokenizer and hook points of a model folder, or the tensors of one file; reads no weights",
+      "microtome inspect resources/models/zoo-llama").words("MODEL", "a model folder or one .safetensors file", 1, 1)
+      .flag("--hooks", "list every hook point, not a summary").json();
+  add("tokenize", "text to token ids and pieces, or back", "microtome tokenize --model resources/models/zoo-llama 'When Mary and John'")
+      .words("TEXT", "the text, or ids with --decode", 0, -1).option("--model", "a model folder").option("--tokenizer", "a tokenizer.json")
+      .option("--texts", "a JSON list of strings").flag("--no-special", "add no special tokens").flag("--decode", "ids to text").json();
+  add("forward", "run a model and keep logits and captured points",
+      "microtome forward --model resources/models/zoo-llama --prompt 'Mary gave' --capture 'blocks.*.attn.hook_pattern' --out out.safetensors")
+      .option("--model", "a model folder", true).option("--prompt", "text").option("--ids", "a JSON file [[1,2,…],…]")
+      .option("--ids-from", "a safetensors file of int64 ids, FILE[:NAME]")
+      .repeated("--capture", "hook pattern, with @p,p,… for positions (negative: from the end)")
+      .option("--intervene", "a JSON file of interventions").form().start_token().compute()
+      .option("--out", "the safetensors file to write", true);
+  add("mixer", "one token mixer on given tensors",
+      "microtome mixer gated_delta_rule --inputs gated_delta_rule.safetensors:c0 --states --implied --out o.safetensors")
+      .words("NAME", "a mixer, by the stem of its reference file or a family's name", 1, 1)
+      .option("--inputs", "a safetensors file, FILE[:CASE]", true).repeated("--set", "a scalar, key=value").form()
+      .flag("--states", "also every state").flag("--implied", "also the implied attention matrix A").compute()
+      .option("--out", "the safetensors file to write", true);
+  add("generate", "continue a prompt with the key/value cache or the recurrent state",
+      "microtome generate --model resources/models/zoo-gated_deltanet --prompt 'When Mary and John went to the store, John gave a book to' --max-new 3")
+      .option("--model", "a model folder", true).option("--prompt", "text", true)
+      .number("--max-new", "tokens to add (default 32)", 1, 1048576).number("--temperature", "0 takes the best token (default 0)", 0, 100)
+      .form().start_token().compute().json();
+  add("analyses", "the analyses, or one of them with its parameters", "microtome analyses activation_patching")
+      .words("NAME", "an analysis", 0, 1).json();
+  add("run", "run one analysis; each of its parameters is also a flag (`microtome analyses NAME`)",
+      "microtome run activation_patching --model resources/models/zoo-llama --task ioi --site z --project ioi.microtome")
+      .words("ANALYSIS", "an analysis", 1, 1).option("--model", "a model folder", true)
+      .option("--task", "a built-in task (`microtome tasks`)").option("--dataset", "a JSON-lines file of prompt pairs")
+      .number("--prompts", "how many prompts a task makes (default 32), or how many lines are read", 1, 1000000)
+      .choice("--templates", "a task's templates (default known)", {"known", "held_out"})
+      .repeated("--task-set", "a setting of the task, key=value").repeated("--set", "a parameter, key=value")
+      .option("--project", "the project file to keep the run in").option("--out", "a folder for result.json and tensors.safetensors")
+      .flag("--drop-unequal", "leave out pairs of unequal length, with a warning").flag("--again", "compute even when the project has the answer")
+      .form().start_token().compute().json().extras();
+  add("tasks", "the built-in tasks, or prompts of one", "microtome tasks ioi --model resources/models/zoo-llama --generate 5")
+      .words("NAME", "a task", 0, 1).option("--model", "a model folder whose tokenizer the words must fit")
+      .number("--generate", "how many pairs to make", 1, 1000000).number("--seed", "seed (default 0)", 0, 9.007199254740992e15)
+      .choice("--templates", "known or held_out (default known)", {"known", "held_out"})
+      .repeated("--set", "a setting of the task, key=value").option("--out", "the JSON-lines file to write (default: standard output)").start_token().json();
+  add("runs", "the runs of a project", "microtome runs --project ioi.microtome").option("--project", "a project file", true).json();
+  add("show", "one run: summary, findings, tables, attempts", "microtome show 3 --project ioi.microtome")
+      .words("RUN", "its number or the beginning of its key", 1, 1).option("--project", "a project file", true).json();
+  add("explain", "what a run's key was made of", "microtome explain 3 --project ioi.microtome")
+      .words("RUN", "its number or the beginning of its key", 1, 1).option("--project", "a project file", true).json();
+  add("diff", "how two runs differ", "microtome diff 3 4 --project ioi.microtome")
+      .words("RUN", "two runs", 2, 2).option("--project", "a project file", true).json();
+  add("gc", "remove tensors that no run refers to", "microtome gc --project ioi.microtome")
+      .option("--project", "a project file", true).flag("--dry-run", "only say what would go").json();
+  add("export", "a result in another format", "microtome export 3 --project ioi.microtome --format csv --out patching.csv")
+      .words("RUN", "its number or the beginning of its key", 1, 1).option("--project", "a project file", true)
+      .choice("--format", "format (default json)", {"json", "csv", "safetensors", "dot", "svg", "graphml", "mib", "neuronpedia"})
+      .option("--out", "the file, or folder for csv, to write", true);
+  add("report", "a report of runs in one file a colleague can read", "microtome report --project ioi.microtome --out ioi.html")
+      .words("RUN", "runs (default: all that are done)", 0, -1).option("--project", "a project file", true)
+      .choice("--format", "format (default html)", {"html", "md", "pdf"}).option("--title", "title").option("--question", "the question, one sentence")
+      .option("--notes", "a Markdown file to include").option("--out", "the file to write", true);
+  add("bench", "benchmark workloads; JSON on standard output", "microtome bench patching --device cpu")
+      .words("NAME", "patching, forward or mixers (default: all)", 0, 1).option("--model", "a model folder (default: random weights of GPT-2-small shape)")
+      .flag("--small", "small shapes, for a quick look").compute();
+  add("demo", "the main job on the two models that ship with Microtome, ending with a report", "microtome demo --out demo-out")
+      .option("--out", "the folder for report and project (default demo-out)").option("--models", "a folder with zoo-llama and zoo-gated_deltanet")
+      .number("--prompts", "prompts a task (default 32)", 4, 100000).compute();
+
+  try {
+    app.parse(argc, argv);
+    for (auto& b : all)
+      if (b->sub()->parsed() && b->takes_extras()) line.extras = b->sub()->remaining();
+  } catch (const CLI::CallForHelp& e) {
+    out.exit_code = app.exit(e);
+  } catch (const CLI::CallForVersion& e) {
+    out.exit_code = app.exit(e);
+  } catch (const CLI::CallForAllHelp& e) {
+    out.exit_code = app.exit(e);
+  } catch (const CLI::ParseError& e) {
+    std::fprintf(stderr, "microtome: error: %s (command line): see `microtome --help`\n", e.what());
+    out.exit_code = 2;
+  }
+  return out;
+}
+
+}  // namespace microtome::cli

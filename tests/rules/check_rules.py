@@ -1,0 +1,124 @@
+#!/usr/bin/env python3
+"""The structure rules, held by a test: dependencies run one way, Qt and SQLite and CUDA stay in their folders, files stay
+short, every extension folder has a README, no text names a path outside the project.
+
+    check_rules.py SOURCE_DIR [MICROTOME_EXECUTABLE]
+"""
+import os
+import re
+import subprocess
+import sys
+
+ROOT = sys.argv[1]
+PROGRAM = sys.argv[2] if len(sys.argv) > 2 else None
+# What a folder may include (by first or second path component), most basic first.
+LAYERS = {
+    "core/base": ["core/base"],
+    "kernels": ["core/base", "kernels"],
+    "core": ["core", "kernels"],
+    "analysis": ["analysis", "core"],
+    "app/report": ["app/report", "core"],
+    "app/cli": ["app/cli", "app/report", "analysis", "core", "plugins/host"],
+    "app/desktop": ["app", "analysis", "core", "plugins/host"],
+    "plugins/include": ["plugins/include"],
+    "plugins/host": ["plugins", "core"],
+}
+TORCH_FREE = ["core/base", "core/io", "core/store", "core/jobs", "core/tasks", "app/report"]
+LIMIT = 500
+problems = []
+
+
+def sources():
+    for folder in ("core", "kernels", "analysis", "app", "plugins", "tests"):
+        for base, _, names in os.walk(os.path.join(ROOT, folder)):
+            for name in sorted(names):
+                if name.endswith((".cc", ".h", ".cu", ".cuh")):
+                    yield os.path.relpath(os.path.join(base, name), ROOT)
+
+
+def layer_of(path):
+    return max((k for k in LAYERS if path.startswith(k + "/")), key=len, default=None)
+
+
+count = 0
+for path in sources():
+    count += 1
+    with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+        text = f.read()
+    lines = text.count("\n")
+    if lines > LIMIT:
+        problems.append(f"{path} has {lines} lines, more than {LIMIT}: split it")
+    if "../sha" + "red" in text or "/wo" + "rk/" in text:
+        problems.append(f"{path} names a path outside the project")
+    if path.startswith("tests/"):
+        continue
+    layer = layer_of(path)
+    if layer is None:
+        problems.append(f"{path} lies in no layer")
+        continue
+    for inc in re.findall(r'^\s*#\s*include\s*"([^"]+)"', text, re.M):
+        if not any(inc.startswith(a + "/") for a in LAYERS[layer]):
+            problems.append(f"{path} includes {inc}, which {layer} may not")
+    system = re.findall(r"^\s*#\s*include\s*<([^>]+)>", text, re.M)
+    for inc in system:
+        if re.match(r"Q[A-Z]|Qt", inc) and layer != "app/desktop":
+            problems.append(f"{path} includes Qt's {inc}")
+        if inc.startswith("sqlite3") and not path.startswith("core/store/"):
+            problems.append(f"{path} includes SQLite")
+        if inc.startswith(("ATen/", "torch/", "c10/")) and any(path.startswith(t + "/") for t in TORCH_FREE):
+            problems.append(f"{path} includes LibTorch's {inc}")
+        if inc.startswith(("spdlog/", "fmt/")) and path != "core/base/log.cc":
+            problems.append(f"{path} includes {inc}: only core/base/log.cc may")
+        if inc.startswith("ATen/") and path.endswith(".h") and inc != "ATen/core/Tensor.h" and not path.endswith("pch.h"):
+            problems.append(f"{path}: a public header goes no further than ATen/core/Tensor.h, not {inc}")
+    if "__global__" in text and not path.startswith("kernels/"):
+        problems.append(f"{path} holds CUDA syntax")
+    if re.search(r"\bnamespace utils\b", text) or "/utils" in path:
+        problems.append(f"{path}: no utils")
+
+if count < 100:
+    problems.append(f"only {count} sources were found under {ROOT}: the check looks at the wrong folder")
+
+for folder, marker in (("core/families", "family.cc"), ("core/mixers", "mixer.cc"), ("analysis", "analysis.cc")):
+    base = os.path.join(ROOT, folder)
+    found = [d for d in sorted(os.listdir(base)) if os.path.exists(os.path.join(base, d, marker))]
+    if not found:
+        problems.append(f"{folder} has no entry with {marker}")
+    for d in found:
+        if not os.path.exists(os.path.join(base, d, "README.md")):
+            problems.append(f"{folder}/{d} has no README.md")
+        if folder == "analysis" and not os.path.exists(os.path.join(base, d, "params.json")):
+            problems.append(f"{folder}/{d} has no params.json")
+    # No branch on a family's or a mixer's name outside its folder.
+    if folder == "core/families":
+        for path in sources():
+            if path.startswith(("core/families/", "tests/", "app/cli/commands/bench.cc")):
+                continue
+            with open(os.path.join(ROOT, path), encoding="utf-8") as f:
+                for m in re.finditer(r'family\w*\s*==\s*"', f.read()):
+                    problems.append(f"{path} branches on a family's name")
+
+for base, dirs, names in os.walk(ROOT):
+    dirs[:] = [d for d in dirs if not d.startswith(".") and not d.startswith("build")]
+    for name in names:
+        size = os.path.getsize(os.path.join(base, name))
+        if size > 8 << 20 and not name.endswith(".microtome"):
+            problems.append(f"{os.path.relpath(os.path.join(base, name), ROOT)} has {size >> 20} MB")
+
+if PROGRAM:
+    linked = subprocess.run(["ldd", PROGRAM], capture_output=True, text=True, check=True).stdout
+    for bad in ("libQt", "libtorch", "libsqlite"):
+        if bad in linked:
+            problems.append(f"{PROGRAM} links {bad}: the thin program must start without it")
+    core = subprocess.run(["ldd", os.path.join(os.path.dirname(PROGRAM), "libmicrotome_app.so")], capture_output=True,
+                          text=True, check=True).stdout
+    for bad in ("libQt", "libtorch_cuda"):
+        if bad in core:
+            problems.append(f"libmicrotome_app.so links {bad}")
+    if "libtorch_cpu" not in core:
+        problems.append("libmicrotome_app.so does not link LibTorch: the check looks at the wrong file")
+
+for p in problems:
+    print(p)
+print(f"{count} sources looked at, {len(problems)} problems")
+sys.exit(1 if problems else 0)
