@@ -5,6 +5,7 @@
 
 #include "analysis/engine/grid_result.h"
 #include "analysis/registry.h"
+#include "core/base/json.h"
 #include "core/base/rng.h"
 
 namespace microtome::analyses {
@@ -39,6 +40,8 @@ class Run : public AnalysisRun {
     options.by_position = p.get_bool("by_position");
     options.all_positions = p.get_bool("all_positions");
     options.kl = options.loss = true;
+    std::string given = kind_ == "mean" ? p.get_string("reference_ids") : "";
+    if (!given.empty()) read_reference(given);
     std::vector<GridGroup> groups;
     for (PromptGroup& g : group_prompts(input, need_corrupted)) {
       GridGroup out;
@@ -53,7 +56,7 @@ class Run : public AnalysisRun {
       // Only a resampled run equals the base before the first difference.
       out.first_changed = resample_corrupted ? g.first_difference : 0;
       out.metric = std::make_unique<Metric>(metric_, input, g);
-      if (kind_ == "mean") reference_.push_back(reference == "clean" ? g.clean : reference == "corrupted" ? g.corrupted : at::cat({g.clean, g.corrupted}));
+      if (kind_ == "mean" && given.empty()) reference_.push_back(reference == "clean" ? g.clean : reference == "corrupted" ? g.corrupted : at::cat({g.clean, g.corrupted}));
       out.prompts = std::move(g);
       groups.push_back(std::move(out));
     }
@@ -108,6 +111,20 @@ class Run : public AnalysisRun {
   }
 
  private:
+  void read_reference(const std::string& text) {
+    Json rows = parse_json(text, "reference_ids").value();
+    if (!rows.is_array() || rows.empty()) throw Error(StatusCode::kBadInput, "not a list of lists of ids", "reference_ids", "write [[1,2,3]]");
+    for (const Json& row : rows) {
+      if (!row.is_array() || row.empty()) throw Error(StatusCode::kBadInput, "not a list of lists of ids", "reference_ids", "write [[1,2,3]]");
+      std::vector<int64_t> ids;
+      for (const Json& id : row) {
+        if (!id.is_number_integer()) throw Error(StatusCode::kBadInput, "an id is not an integer", "reference_ids", "write [[1,2,3]]");
+        ids.push_back(id.get<int64_t>());
+      }
+      reference_.push_back(at::tensor(ids, at::kLong).unsqueeze(0).to(input_.model.device()));
+    }
+  }
+
   // The mean over all reference prompts and positions, shaped like the base's value.
   at::Tensor mean_like(int64_t layer, const at::Tensor& base) {
     auto it = means_.find(layer);

@@ -44,6 +44,11 @@ class Builder {
     return *this;
   }
   Builder& words(const std::string& name, const std::string& help, int min, int max) {
+    if (max == 1) {
+      // A single word is a plain option: a second one then counts as an extra, not as too many.
+      sub_->add_option_function<std::string>(name, [this](const std::string& v) { line_.words = {v}; }, help)->required(min > 0);
+      return *this;
+    }
     sub_->add_option_function<std::vector<std::string>>(
             name, [this](const std::vector<std::string>& v) { line_.words = v; }, help)
         ->expected(min, max)->required(min > 0);

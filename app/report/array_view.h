@@ -16,7 +16,7 @@ namespace microtome::report {
 // A strided look into an array; cutting and reordering copy nothing. The array must outlive it.
 class ArraySlice {
  public:
-  // Empty when the shape and the data do not fit together; `why` then says how.
+  // False when the shape and the data do not fit together; `why` then says how, and `out` is untouched.
   static bool make(const NamedArray& array, ArraySlice& out, std::string& why);
   int64_t rank() const { return static_cast<int64_t>(axes_.size()); }
   const std::vector<std::string>& axes() const { return axes_; }
@@ -25,9 +25,8 @@ class ArraySlice {
   int64_t cells() const;
   ArraySlice cut(int axis, int64_t index) const;
   ArraySlice order(const std::vector<int>& axes) const;
-  // Row-major copy; with `over` >= 0, the mean over that axis without NaN.
-  std::vector<double> values() const;
-  std::vector<double> mean_over(int axis) const;
+  std::vector<double> values() const;             // row-major copy
+  std::vector<double> mean_over(int axis) const;  // NaN cells left out; NaN where all are
 
  private:
   double at(int64_t flat) const;

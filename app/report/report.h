@@ -16,8 +16,8 @@ namespace microtome {
 
 // One run. context (every key may be absent):
 //   "model":    {"name", "family", "parameters", "d_model", "vocab", "dtype", …any scalars,
-//                "layers": [{"index": 0, "mixer": "softmax_attention", "kind": "softmax" | "recurrent", "heads": 4},
-//                …]}
+//                "layers": [{"index": 0, "mixer": "softmax_attention", "kind": "softmax" | "recurrent",
+//                            "heads": 4}, …]}
 //   "prompts":  [{"clean": [token texts], "corrupted": [token texts], "answer": "…", "wrong": ["…"],
 //                 "labels": {…}, "positions": {label: index}}, …]
 //   "task":     {"name", "title", "description", "source"}
@@ -35,8 +35,8 @@ struct ReportOptions {
 };
 
 // Runs of one analysis with the same data set and the same answer parameters stand side by side, a column a model,
-// under one colour scale. No scripts, fonts, pictures or styles from elsewhere; without JavaScript only sorting is
-// lost.
+// under one colour scale. No scripts, fonts, pictures or styles from elsewhere; only sorting needs
+// JavaScript.
 std::string render_html(const std::vector<ReportRun>& runs, const ReportOptions& options);
 // The same facts as text: findings, models, prompts, summaries, tables, the largest cells of arrays, commands.
 std::string render_markdown(const std::vector<ReportRun>& runs, const ReportOptions& options);

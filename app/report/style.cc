@@ -12,14 +12,19 @@ namespace {
 
 constexpr const char* kStyle = R"css(
 :root{color-scheme:light dark;--bg:#fff;--fg:#1b1f27;--dim:#5c6470;--line:#d9dde4;--soft:#f4f6f9;--accent:#2b4fc2;
---softmax:#0f766e;--softmax-bg:#d5efeb;--recurrent:#b45309;--recurrent-bg:#fbe7c6;--warn:#9a3412;--mark:#ffe08a;--na:#e3e6eb;--na2:#b4bac4;
+--softmax:#0f766e;--softmax-bg:#d5efeb;--recurrent:#b45309;--recurrent-bg:#fbe7c6;--warn:#9a3412;--mark:#ffe08a;
+--na:#e3e6eb;--na2:#b4bac4;
 --c0:#0072b2;--c1:#d55e00;--c2:#009e73;--c3:#cc79a7;--c4:#8f7400;--c5:#3a9bd9;--c6:#555;--c7:#7b4fb5}
-@media screen and (prefers-color-scheme:dark){:root{--bg:#14171c;--fg:#e6e9ee;--dim:#9aa3b0;--line:#313742;--soft:#1d222a;
---accent:#9db4ff;--softmax:#2dd4bf;--softmax-bg:#123a37;--recurrent:#fbb040;--recurrent-bg:#43300f;--warn:#fdba74;--mark:#6b5200;--na:#2b313b;--na2:#525b69;
---c0:#56b4e9;--c1:#ff8f4a;--c2:#2fd0a0;--c3:#e7a1c9;--c4:#e5cf4f;--c5:#9ad1f5;--c6:#bbb;--c7:#b796ea}svg .px{opacity:.94}}
+@media screen and (prefers-color-scheme:dark){:root{--bg:#14171c;--fg:#e6e9ee;--dim:#9aa3b0;--line:#313742;
+--soft:#1d222a;
+--accent:#9db4ff;--softmax:#2dd4bf;--softmax-bg:#123a37;--recurrent:#fbb040;--recurrent-bg:#43300f;--warn:#fdba74;
+--mark:#6b5200;--na:#2b313b;--na2:#525b69;
+--c0:#56b4e9;--c1:#ff8f4a;--c2:#2fd0a0;--c3:#e7a1c9;--c4:#e5cf4f;--c5:#9ad1f5;--c6:#bbb;--c7:#b796ea}
+svg .px{opacity:.94}}
 *{box-sizing:border-box}
 html{scroll-behavior:smooth}
-body{margin:0;background:var(--bg);color:var(--fg);font:15px/24px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
+body{margin:0;background:var(--bg);color:var(--fg);
+font:15px/24px system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue",Arial,sans-serif}
 main,header,footer,nav{max-width:1280px;margin:0 auto;padding:0 40px}
 header{padding-top:48px}
 .kick{color:var(--dim);font-size:13px;letter-spacing:.06em;text-transform:uppercase;margin:0 0 8px}
@@ -33,18 +38,21 @@ p{margin:0 0 16px;max-width:82ch}
 .meta,.note,figcaption,.src{color:var(--dim);font-size:13px;line-height:20px}
 section{padding-top:32px;margin-top:40px;border-top:1px solid var(--line)}
 a{color:var(--accent);text-decoration:none}a:hover{text-decoration:underline}
-nav ol{columns:3;column-gap:40px;margin:24px 0 0;padding:16px 0 0 20px;border-top:1px solid var(--line);font-size:14px}
+nav ol{columns:3;column-gap:40px;margin:24px 0 0;padding:16px 0 0 20px;border-top:1px solid var(--line);
+font-size:14px}
 nav li{break-inside:avoid}
 code,pre,.tok,.mono{font-family:ui-monospace,"SF Mono","Cascadia Mono",Menlo,Consolas,"DejaVu Sans Mono",monospace}
 code{font-size:.9em;background:var(--soft);padding:0 4px;border-radius:3px;overflow-wrap:anywhere}
-pre{background:var(--soft);padding:8px 16px;margin:0 0 8px;border-radius:4px;font-size:13px;line-height:20px;white-space:pre-wrap;overflow-wrap:anywhere}
+pre{background:var(--soft);padding:8px 16px;margin:0 0 8px;border-radius:4px;font-size:13px;line-height:20px;
+white-space:pre-wrap;overflow-wrap:anywhere}
 pre code{background:none;padding:0;font-size:1em}
 ul,.text ol{margin:0 0 16px;padding-left:20px;max-width:82ch}
 li{margin-bottom:4px}
 .found{list-style:none;padding:0;margin-top:16px;max-width:92ch}
 .found li{margin:0 0 12px;padding-left:16px;border-left:3px solid var(--accent)}
 .found .by{color:var(--dim);font-size:13px;display:block;line-height:20px}
-.warn{color:var(--warn);font-size:14px;margin:0 0 8px}.src{margin:0 0 4px}h2+.note,h3+.note{margin-bottom:8px}.note{max-width:none}
+.warn{color:var(--warn);font-size:14px;margin:0 0 8px}.src{margin:0 0 4px}h2+.note,h3+.note{margin-bottom:8px}
+.note{max-width:none}
 .warn b{font-weight:640}
 table{border-collapse:collapse;font-size:13.5px;line-height:20px}
 .tw{overflow:auto;max-height:488px;max-width:100%;margin:0 0 8px}
@@ -70,17 +78,22 @@ figcaption b{color:var(--fg);font-weight:620;font-size:14px}
 .panel{max-width:100%;min-width:0}
 .big{display:flex;flex-wrap:wrap;gap:16px 16px}
 .who{font-size:13px;line-height:20px;font-weight:600;margin:0 0 4px}
-.m-s,.m-r,.m-h{display:inline-block;width:9px;height:9px;border-radius:2px;margin-right:6px;background:var(--softmax);print-color-adjust:exact;-webkit-print-color-adjust:exact}
+.m-s,.m-r,.m-h{display:inline-block;width:9px;height:9px;border-radius:2px;margin-right:6px;background:var(--softmax);
+print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .m-r{background:var(--recurrent)}.m-h{background:linear-gradient(90deg,var(--softmax) 50%,var(--recurrent) 50%)}
-.legend{max-width:none;font-size:13px;color:var(--dim);margin:8px 0 16px}.legend span{margin-right:24px;white-space:nowrap}
+.legend{max-width:none;font-size:13px;color:var(--dim);margin:8px 0 16px}.legend span{margin-right:24px;
+white-space:nowrap}
 .strip{display:flex;flex-wrap:wrap;gap:4px;margin:0}
-.lay{font-size:12px;line-height:20px;padding:0 8px;border-radius:3px;background:var(--soft);white-space:nowrap;print-color-adjust:exact;-webkit-print-color-adjust:exact}
+.lay{font-size:12px;line-height:20px;padding:0 8px;border-radius:3px;background:var(--soft);white-space:nowrap;
+print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .lay.s{background:var(--softmax-bg);color:var(--softmax)}.lay.r{background:var(--recurrent-bg);color:var(--recurrent)}
 .prompt{margin:0 0 24px}
 .toks{display:flex;flex-wrap:wrap;gap:0 2px;align-items:flex-end;margin:0 0 4px}
 .col{display:flex;flex-direction:column;gap:2px}
 .pl{font-size:11px;line-height:16px;height:16px;color:var(--accent);text-align:center;white-space:nowrap}
-.tok{display:inline-block;vertical-align:middle;font-size:13px;line-height:22px;padding:0 4px;border-radius:3px;background:var(--soft);white-space:pre;unicode-bidi:isolate;max-width:240px;overflow:hidden;text-overflow:ellipsis;print-color-adjust:exact;-webkit-print-color-adjust:exact}
+.tok{display:inline-block;vertical-align:middle;font-size:13px;line-height:22px;padding:0 4px;border-radius:3px;
+background:var(--soft);white-space:pre;unicode-bidi:isolate;max-width:240px;overflow:hidden;text-overflow:ellipsis;
+print-color-adjust:exact;-webkit-print-color-adjust:exact}
 .tok.same{color:var(--dim);background:none}
 .tok.diff{background:var(--mark)}
 .tok.ans{background:var(--accent);color:var(--bg)}
@@ -105,8 +118,10 @@ svg .vd{fill:#14171c}svg .vl{fill:#fff}
 footer{padding-top:24px;padding-bottom:64px;margin-top:48px}
 @media(max-width:900px){main,header,footer,nav{padding-left:16px;padding-right:16px}nav ol{columns:1}}
 @page{margin:14mm}
-@media print{body{font-size:10.5pt;line-height:15pt}main,header,footer,nav{max-width:none;padding:0}header{padding-top:0}
-.tw{max-height:none;overflow:visible}thead th{position:static}tr,figure,.prompt,.panel,li{break-inside:avoid}h2,h3,h4,figcaption{break-after:avoid}
+@media print{body{font-size:10.5pt;line-height:15pt}main,header,footer,nav{max-width:none;padding:0}
+header{padding-top:0}
+.tw{max-height:none;overflow:visible}thead th{position:static}tr,figure,.prompt,.panel,li{break-inside:avoid}
+h2,h3,h4,figcaption{break-after:avoid}
 section{margin-top:16pt;padding-top:12pt}a{color:inherit}summary{list-style:none}}
 )css";
 

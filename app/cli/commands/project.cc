@@ -60,7 +60,8 @@ int runs(const CommandLine& line) {
   auto store = open_project(line);
   std::vector<std::vector<std::string>> rows;
   Json out = Json::array();
-  for (const RunRecord& r : store->runs().value()) {
+  const std::vector<RunRecord> all = store->runs().value();
+  for (const RunRecord& r : all) {
     std::string items = std::to_string(r.items_done) + "/" + std::to_string(r.items_total);
     rows.push_back({std::to_string(r.id), r.key_hash.substr(0, 12), r.analysis, r.model_name, r.dataset_name, state_text(r.state), items, r.created, r.note});
     out.push_back({{"id", r.id}, {"key", r.key_hash}, {"analysis", r.analysis}, {"model", r.model_name}, {"dataset", r.dataset_name},
@@ -84,7 +85,8 @@ int show(const CommandLine& line) {
   std::printf("run %lld: %s on %s, %s (%s, %lld of %lld items)\nkey %s\ncommand: %s\n", static_cast<long long>(r.id), r.analysis.c_str(), r.model_name.c_str(),
               r.dataset_name.empty() ? "no data" : r.dataset_name.c_str(), state_text(r.state), static_cast<long long>(r.items_done),
               static_cast<long long>(r.items_total), r.key_hash.c_str(), r.command.c_str());
-  for (const AttemptRecord& a : store->attempts(r.id).value())
+  const std::vector<AttemptRecord> attempts = store->attempts(r.id).value();
+  for (const AttemptRecord& a : attempts)
     std::printf("attempt %lld: %s on %s, %.2f s, items %lld to %lld%s%s\n", static_cast<long long>(a.id), a.started.c_str(), a.device.c_str(), a.seconds,
                 static_cast<long long>(a.items_before), static_cast<long long>(a.items_after), a.error.empty() ? "" : ", ended: ", a.error.c_str());
   std::printf("\n");
@@ -226,7 +228,8 @@ int report(const CommandLine& line) {
   auto store = open_project(line);
   std::vector<RunRecord> records;
   if (line.words.empty()) {
-    for (RunRecord& r : store->runs().value())
+    std::vector<RunRecord> all = store->runs().value();
+    for (RunRecord& r : all)
       if (r.state == RunStatus::kDone) records.push_back(std::move(r));
     if (records.empty()) throw Error(StatusCode::kNotFound, "the project has no finished run", line.get("--project"), "run an analysis first");
   }

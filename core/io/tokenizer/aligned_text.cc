@@ -1,17 +1,28 @@
 #include "core/io/tokenizer/aligned_text.h"
 
+#include <ctime>
+
 #include "core/base/status.h"
 #include "core/io/tokenizer/unicode_text.h"
 
 namespace microtome::tok {
+namespace {
+
+std::chrono::nanoseconds thread_time() {
+  timespec t{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+  return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
+}
+
+}  // namespace
 
 Budget::Budget(size_t input_bytes, std::chrono::milliseconds least)
-    : deadline_(std::chrono::steady_clock::now() + least +
+    : deadline_(thread_time() + least +
                 std::chrono::microseconds(10 * static_cast<int64_t>(input_bytes))),
       max_bytes_((size_t{16} << 20) + 16 * input_bytes) {}
 
 void Budget::check_time() const {
-  if (std::chrono::steady_clock::now() > deadline_) {
+  if (thread_time() > deadline_) {
     throw Error(StatusCode::kUnsupported, "a pattern of the tokenizer takes too long on this text", "tokenizer.json",
                 "simplify the pattern or shorten the text");
   }

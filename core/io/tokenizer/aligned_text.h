@@ -17,7 +17,8 @@ struct Align {
 };
 
 // What one encode or decode may cost: a hostile tokenizer file can make its patterns slow and its replacements grow
-// without end, so both are bounded by the size of the text that came in.
+// without end, so both are bounded by the size of the text that came in. Time is the thread's own processor time, so
+// that a busy machine changes no answer; a Budget stays on the thread that made it.
 class Budget {
  public:
   // `least`: time that even a short text gets; more is given for each byte.
@@ -30,7 +31,7 @@ class Budget {
 
  private:
   [[noreturn]] void too_large() const;
-  std::chrono::steady_clock::time_point deadline_;
+  std::chrono::nanoseconds deadline_;
   size_t max_bytes_;
 };
 

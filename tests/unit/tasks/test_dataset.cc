@@ -99,7 +99,8 @@ TEST_F(DatasetTest, RefusesWhatIsNotAPlainFile) {
 
 TEST_F(DatasetTest, WritesWhatItReads) {
   Dataset d = read("{\"clean\": \"When Mary\", \"corrupted\": \"When John\", \"answers\": [\" to\", \" gave\"], "
-                   "\"wrong_answers\": [\" Tom\"], \"positions\": {\"end\": 2}, \"order\": \"ABBA\", \"text\": \"\xC3\xA9 \\\"q\\\"\"}\n")
+                   "\"wrong_answers\": [\" Tom\"], \"positions\": {\"end\": 2}, "
+                   "\"order\": \"ABBA\", \"text\": \"\xC3\xA9 \\\"q\\\"\"}\n")
                   .value();
   ASSERT_TRUE(tokenise(d, &tokenizer_, BosMode::kAuto, tokenizer_.vocab_size(), false).is_ok());
   const std::string out = (folder_ / "out.jsonl").string();
