@@ -89,6 +89,12 @@ at::Tensor apply_intervention(const Intervention& i, const at::Tensor& value, co
   at::Tensor source = i.tensor.defined() ? i.tensor.to(value.device(), value.scalar_type())
                                          : at::full({}, i.value, value.options());
   at::Tensor region = value;
+  // A source over the whole sequence, where this value holds a part of it (a resumed run, one state).
+  for (size_t a = 0; a < axes.size() && source.dim() == value.dim(); ++a) {
+    int64_t axis = static_cast<int64_t>(a);
+    if ((axes[a] == "pos" || axes[a] == "q_pos") && source.size(axis) == total_pos && value.size(axis) != total_pos)
+      source = source.narrow(axis, first_pos, value.size(axis));
+  }
   bool same_shape = source.sizes() == value.sizes() && !source.sizes().empty();
   std::vector<std::pair<int64_t, at::Tensor>> picks;
   for (size_t a = 0; a < axes.size(); ++a) {

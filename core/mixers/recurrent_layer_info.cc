@@ -1,3 +1,4 @@
+#include "core/mixers/feature_maps.h"
 #include "core/mixers/recurrent_layer.h"
 
 #include <ATen/ATen.h>
@@ -173,7 +174,7 @@ at::Tensor activate(const std::string& name, const at::Tensor& x) {
   if (name == "relu") return at::relu(x);
   if (name == "silu" || name == "swish") return at::silu(x);
   if (name == "sigmoid") return at::sigmoid(x);
-  if (name == "elu") return at::elu(x) + 1;
+  if (name == "elu") return elu1(x);
   if (name == "gelu") return at::gelu(x);
   if (name == "tanh") return at::tanh(x);
   check_activation("", "activation", name);

@@ -40,7 +40,7 @@ class Looking(CliCase):
         self.assertEqual(hooks["blocks.3.attn.hook_state"]["axes"], ["batch", "pos", "head", "d_k", "d_v"])
         self.assertEqual(hooks["blocks.3.attn.hook_state"]["sizes"], [-1, -1, 4, 32, 32])
         soft = json.loads(call("inspect", LLAMA, "--json")[0])
-        self.assertEqual(soft["parameters"], 1312896)
+        self.assertEqual(soft["parameters"], 1311872)
         self.assertIn("layer", call("inspect", LLAMA)[0])
 
     def test_tokenize_both_ways(self):
@@ -159,10 +159,10 @@ class Errors(CliCase):
 
     def test_dataset_lines_are_named(self):
         with open(self.path("d.jsonl"), "w") as f:
-            f.write('{"clean": "Mary gave", "corrupted": "John gave", "answer": " a", "wrong_answers": [" the"]}\n')
-            f.write('{"clean": "Mary gave a book", "corrupted": "John", "answer": " a", "wrong_answers": [" the"]}\n')
+            f.write('{"clean": "Then, Jacob gave", "corrupted": "Then, Laura gave", "answer": " a", "wrong_answers": [" the"]}\n')
+            f.write('{"clean": "Then, Jacob gave", "corrupted": "Then, Laura and Jacob gave", "answer": " a", "wrong_answers": [" the"]}\n')
         e = error_of("run", "activation_patching", "--model", LLAMA, "--dataset", self.path("d.jsonl"), "--device", "cpu")
-        self.assertIn("2", e)
+        self.assertIn("line 2", e)
         _, err = call("run", "activation_patching", "--model", LLAMA, "--dataset", self.path("d.jsonl"), "--drop-unequal", "--device", "cpu")
         self.assertIn("warning", err)
 
