@@ -28,7 +28,7 @@ memory_jobs=$(( $(awk '/MemAvailable/ {print $2}' /proc/meminfo) / 1500000 ))
 [ "$jobs" -gt "$memory_jobs" ] && jobs=$memory_jobs
 
 # 1. System packages
-packages=(build-essential cmake ninja-build ccache python3)
+packages=(build-essential cmake ninja-build python3)
 if [ -z "${MICROTOME_DEPS_DIR:-}" ]; then
   packages+=(libsqlite3-dev libcli11-dev nlohmann-json3-dev libspdlog-dev libpcre2-dev libicu-dev libgtest-dev)
 fi
@@ -59,7 +59,6 @@ have_tool() {
     build-essential) command -v g++ >/dev/null && command -v make >/dev/null ;;
     cmake) command -v cmake >/dev/null ;;
     ninja-build) command -v ninja >/dev/null ;;
-    ccache) command -v ccache >/dev/null ;;
     python3) command -v python3 >/dev/null ;;
     python3-venv) python3 -c 'import ensurepip' >/dev/null 2>&1 ;;
     *) return 1 ;;

@@ -1,14 +1,17 @@
-// load_model.h — a model folder as tests want it: checked, loaded, in the type asked for.
+// load_model.h — a model folder as tests want it: checked, loaded, in the type asked for, on the device that
+// MICROTOME_TEST_DEVICE names (default cpu), so that the same tests hold the GPU to the same numbers.
 #pragma once
 
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 
+#include <cstdlib>
 #include <memory>
 #include <string>
 
 #include "core/families/registry.h"
 #include "core/io/checkpoint.h"
+#include "core/model/device.h"
 #include "core/model/model.h"
 #include "core/model/weights.h"
 
@@ -17,7 +20,8 @@ namespace microtome::testing {
 inline std::unique_ptr<Model> load_test_model(const std::string& folder, at::ScalarType dtype = at::kFloat) {
   Checkpoint checkpoint = Checkpoint::open(folder).value();
   auto [family, config] = families::read_model_config(checkpoint.config(), folder + "/config.json");
-  auto weights = load_weights(checkpoint, *family, config, at::kCPU, dtype);
+  const char* device = std::getenv("MICROTOME_TEST_DEVICE");
+  auto weights = load_weights(checkpoint, *family, config, parse_device(device && *device ? device : "cpu"), dtype);
   return std::make_unique<Model>(config, weights);
 }
 

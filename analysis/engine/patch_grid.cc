@@ -52,7 +52,7 @@ at::Tensor repeat_rows(const at::Tensor& t, int64_t copies) {
 
 PatchGrid::PatchGrid(const AnalysisInput& input, Options options, std::vector<GridGroup> groups, Replacement replacement)
     : input_(input), options_(std::move(options)), groups_(std::move(groups)), replacement_(std::move(replacement)),
-      bases_(groups_.size()) {
+      bases_(groups_.size()), sources_(groups_.size()) {
   for (const GridGroup& g : groups_) {
     width_ = std::max(width_, g.prompts.length);
     prompt_count_ += static_cast<int64_t>(g.prompts.prompts.size());
@@ -142,21 +142,37 @@ at::Tensor PatchGrid::base_loss() {
   return out;
 }
 
+// What a run has at one layer needs the blocks up to it and no logits.
+at::Tensor PatchGrid::value_in(const at::Tensor& tokens, int64_t layer) const {
+  std::string name = point(options_.site, layer);
+  HookPlan plan;
+  plan.form = input_.form;
+  plan.logits = false;
+  plan.capture(name);
+  return input_.model.forward(tokens, plan).cache.get(name);
+}
+
 at::Tensor PatchGrid::replacement(size_t group, int64_t layer) {
   const GridGroup& g = groups_[group];
-  std::string name = point(options_.site, layer);
-  at::Tensor base_value;
-  // What the base and the source have at this layer needs the blocks up to it and no logits.
-  auto value_in = [&](const at::Tensor& tokens) {
+  at::Tensor base_value = options_.need_base ? value_in(g.base_tokens, layer) : at::Tensor();
+  if (replacement_) return replacement_(g, layer, base_value);
+  // Residual-sized values of all layers come from one run; states and patterns are too large to keep.
+  int64_t layers = static_cast<int64_t>(input_.model.config().layers.size());
+  bool small = !position_wise(options_.site) && options_.site.name != "pattern" && options_.site.name != "result" &&
+               layers * g.base_tokens.numel() * input_.model.config().d_model < (int64_t{1} << 28);
+  if (!small) return value_in(g.source_tokens, layer);
+  std::map<int64_t, at::Tensor>& kept = sources_[group];
+  if (kept.empty()) {
     HookPlan plan;
     plan.form = input_.form;
     plan.logits = false;
-    plan.capture(name);
-    return input_.model.forward(tokens, plan).cache.get(name);
-  };
-  if (options_.need_base) base_value = value_in(g.base_tokens);
-  if (replacement_) return replacement_(g, layer, base_value);
-  return value_in(g.source_tokens);
+    for (int64_t l = 0; l < layers; ++l)
+      if (has_site(l)) plan.capture(point(options_.site, l));
+    ForwardResult r = input_.model.forward(g.source_tokens, plan);
+    for (int64_t l = 0; l < layers; ++l)
+      if (has_site(l)) kept[l] = r.cache.get(point(options_.site, l));
+  }
+  return kept.at(layer);
 }
 
 std::vector<PatchGrid::Cell> PatchGrid::cells(size_t group, int64_t layer) const {
@@ -290,6 +306,13 @@ std::map<std::string, at::Tensor> PatchGrid::run_layer(int64_t layer, int64_t ba
       int64_t start = from_zero ? 0 : by_pos() ? todo[next].pos : group.first_changed;
       int64_t tokens = length - start;
       int64_t copies = std::clamp<int64_t>(batch_rows * width_ / (prompts * tokens), 1, static_cast<int64_t>(todo.size() - next));
+      if (by_pos()) {
+        // All cells of a batch start at its first position, so a wide batch computes what a later start would not; a
+        // narrow one leaves the device idle. An eighth of the sequence, but no fewer tokens than keep it busy.
+        int64_t a_position = by_head() ? heads(layer) : 1;
+        int64_t busy = (input_.model.device().is_cpu() ? 1024 : 6144) / (prompts * tokens) + 1;
+        copies = std::min(copies, std::max(a_position * std::max<int64_t>(1, width_ / 8), busy));
+      }
       std::vector<Cell> chunk(todo.begin() + static_cast<int64_t>(next), todo.begin() + static_cast<int64_t>(next) + copies);
       next += chunk.size();
       if (start > prefix.position) {

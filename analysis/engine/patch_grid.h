@@ -76,6 +76,7 @@ class PatchGrid {
   struct Cell { int64_t pos = -1, head = -1; };
   const Base& base(size_t group);
   at::Tensor replacement(size_t group, int64_t layer);
+  at::Tensor value_in(const at::Tensor& tokens, int64_t layer) const;
   std::vector<Cell> cells(size_t group, int64_t layer) const;
   Edit make_edit(const std::vector<Cell>& cells, const at::Tensor& value, int64_t prompts, bool pattern) const;
   void write(std::map<std::string, at::Tensor>& out, size_t group, const std::vector<Cell>& cells,
@@ -88,6 +89,7 @@ class PatchGrid {
   std::vector<GridGroup> groups_;
   Replacement replacement_;
   std::vector<std::unique_ptr<Base>> bases_;
+  std::vector<std::map<int64_t, at::Tensor>> sources_;   // a group → the source run's value at each layer
   int64_t width_ = 0, prompt_count_ = 0;
 };
 

@@ -192,8 +192,8 @@ std::string figure(const std::string& name, std::vector<Panel>& panels, bool sev
             panel_html(p, y, several, state, drawing) + "</div>";
   }
   notes.insert(notes.end(), drawing.begin(), drawing.end());
-  return "<figure>" + caption(name, *panels.front().array, notes) + "<div class=\"" + (pattern ? "cols" : "panels") +
-         "\">" + body + "</div></figure>";
+  return (pattern ? "<figure class=\"wide\">" : "<figure>") + caption(name, *panels.front().array, notes) +
+         "<div class=\"" + (pattern ? "cols" : "panels") + "\">" + body + "</div></figure>";
 }
 
 }  // namespace

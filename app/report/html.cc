@@ -78,7 +78,7 @@ std::string group_digits(std::string s) {
   size_t from = s[0] == '-' ? 1 : 0;
   size_t end = s.find('.');
   if (end == std::string::npos) end = s.size();
-  for (size_t i = end; i > from + 3; i -= 3) s.insert(i - 3, ",");
+  for (size_t i = end; i > from + 3; i -= 3) s.insert(i - 3, 1, ',');
   return s;
 }
 

@@ -72,7 +72,9 @@ th[aria-sort]:after{content:" \2191";color:var(--accent)}th[aria-sort=descending
 .cols>div{min-width:0}
 .figs{display:flex;flex-wrap:wrap;gap:16px 40px;align-items:flex-start}
 figure{margin:0 0 16px;max-width:100%;min-width:0}
-figcaption{max-width:76ch;margin-bottom:8px}
+figure.wide{width:100%}
+figcaption{width:0;min-width:max(100%,264px);margin-bottom:8px}
+figure.wide figcaption{width:auto;min-width:0;max-width:100ch}
 figcaption b{color:var(--fg);font-weight:620;font-size:14px}
 .panels{display:flex;flex-wrap:wrap;gap:16px 24px;align-items:flex-start}
 .panel{max-width:100%;min-width:0}

@@ -70,7 +70,8 @@ class Result {
   const Status& status() const { return status_; }
   T& value() & { check(); return *value_; }
   const T& value() const& { check(); return *value_; }
-  T&& value() && { check(); return std::move(*value_); }
+  // By value, so that `for (x : f().value())` iterates over something that lives.
+  T value() && { check(); return std::move(*value_); }
   T* operator->() { return &value(); }
   T& operator*() { return value(); }
 

@@ -34,6 +34,7 @@ struct RecurrentLayerConfig {
   int64_t decay_heads = 0;
   bool decay_input = false;          // the decay is computed from x
   int64_t beta_heads = 0;            // 0: no write strength
+  bool beta_input = false;           // the write strength is computed from x
   bool normalized = false;           // the read-out is divided by a running normaliser
   std::string norm;                  // weight name of the RMS norm by head, "" without a norm
   bool norm_affine = true;

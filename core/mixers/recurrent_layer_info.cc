@@ -94,7 +94,7 @@ MixerInfo layer_info(const RecurrentLayerConfig& c) {
   info.d_v = c.head_v;
   info.forms = {MixerForm::kNaive, MixerForm::kChunk};
   info.inputs = {"q", "k", "v"};
-  if (c.beta_heads) info.inputs.push_back("beta");
+  if (c.beta_input) info.inputs.push_back("beta");
   if (c.decay_input) info.inputs.push_back("decay");
   if (!c.gate.empty()) info.inputs.push_back("gate");
 

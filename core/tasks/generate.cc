@@ -59,9 +59,9 @@ class Checker {
     pair.corrupted = draft.corrupted;
     pair.answers = draft.answers;
     pair.wrong_answers = draft.wrong_answers;
-    if (!answers(pair, pair.answers, pair.answer_ids) || !answers(pair, pair.wrong_answers, pair.wrong_ids)) {
-      return std::nullopt;
-    }
+    const bool merging = draft.merging_answers;
+    if (!answers(pair, pair.answers, pair.answer_ids, merging)) return std::nullopt;
+    if (!answers(pair, pair.wrong_answers, pair.wrong_ids, merging)) return std::nullopt;
     std::set<int64_t> different(pair.answer_ids.begin(), pair.answer_ids.end());
     different.insert(pair.wrong_ids.begin(), pair.wrong_ids.end());
     if (different.size() != pair.answer_ids.size() + pair.wrong_ids.size()) return std::nullopt;
@@ -71,9 +71,11 @@ class Checker {
   }
 
  private:
-  bool answers(const PromptPair& pair, const std::vector<std::string>& texts, std::vector<int64_t>& ids) const {
+  bool answers(const PromptPair& pair, const std::vector<std::string>& texts, std::vector<int64_t>& ids,
+               bool merging) const {
     for (const std::string& text : texts) {
-      const std::optional<int64_t> id = following_token(tokenizer_, pair.clean, pair.clean_ids, text, bos_);
+      std::optional<int64_t> id = following_token(tokenizer_, pair.clean, pair.clean_ids, text, bos_);
+      if (!id && merging) id = tokenizer_.single_token(text);
       if (!id) return false;
       ids.push_back(*id);
     }

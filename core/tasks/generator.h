@@ -29,6 +29,7 @@ struct Draft {
   std::map<std::string, std::string> labels;
   std::map<std::string, Mark> marks;                 // position label → a word of clean that must be one token
   std::map<std::string, std::string> next_to;        // position label → the label it lies one token behind
+  bool merging_answers = false;                      // an answer counts by itself where it would merge with the text
   bool label_differences = true;                     // positions differs, differs_1 … where the two prompts differ
   std::function<bool(const std::vector<int64_t>& clean_ids)> accepts;   // a further condition; empty: none
 };

@@ -5,7 +5,9 @@
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -92,9 +94,13 @@ inline std::vector<Subject> subjects() {
   return out;
 }
 
+inline void PrintTo(const Subject& s, std::ostream* out) { *out << s.name; }
 inline std::string subject_name(const ::testing::TestParamInfo<Subject>& info) { return info.param.name; }
 
-// The axis along which a point's positions lie.
+// Cases of one token are lengthened where a test cuts the sequence.
+inline int64_t length(const MixerCase& c) { return std::max<int64_t>(c.pos, 13); }
+
+// The axis along which a point's positions lie; -1: a number beside the points, of the run as a whole.
 inline int64_t position_axis(const HookPoint& p) {
   for (size_t a = 0; a < p.axes.size(); ++a)
     if (p.axes[a] == "pos" || p.axes[a] == "q_pos") return static_cast<int64_t>(a);
@@ -161,6 +167,22 @@ inline at::Tensor gradient_at(const at::Tensor& metric, const ActivationCache& c
   leaf.retain_grad();
   metric.backward({}, /*retain_graph=*/true);
   return leaf.grad().defined() ? leaf.grad() : at::zeros_like(leaf);
+}
+
+// Is `got` the derivative of metric(h) at 0? Norms of small vectors and quotients by small sums bend sharply, so the
+// step shrinks until the difference quotient, extrapolated once, agrees; a wrong derivative agrees with none.
+template <class F>
+::testing::AssertionResult is_derivative(double got, const F& metric) {
+  double nearest = 0, best = std::numeric_limits<double>::infinity();
+  for (double h : {1e-5, 1e-4, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-11, 1e-12, 1e-13}) {
+    const double whole = (metric(h) - metric(-h)) / (2 * h), half = (metric(h / 2) - metric(-h / 2)) / h;
+    for (double want : {whole, (4 * half - whole) / 3}) {
+      const double error = std::fabs(got - want) / (1 + std::fabs(want));
+      if (error <= 1e-6) return ::testing::AssertionSuccess();
+      if (error < best) best = error, nearest = want;
+    }
+  }
+  return ::testing::AssertionFailure() << "gradient " << got << ", difference quotient " << nearest;
 }
 
 }  // namespace microtome::testing

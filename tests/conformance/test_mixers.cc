@@ -97,7 +97,7 @@ TEST_P(Mixers, LeavesItsArgumentsAlone) {
   at::NoGradGuard no_grad;
   const MixerCase& c = the_case();
   auto mixer = make_mixer(kind(), c, at::kFloat);
-  at::Tensor x = random_input(c, c.pos, at::kFloat), copy = x.clone();
+  at::Tensor x = random_input(c, length(c), at::kFloat), copy = x.clone();
   for (MixerForm form : mixer->info().forms) {
     at::Tensor first = run_mixer(*mixer, x, {form}).clone();
     EXPECT_TRUE(x.equal(copy)) << form_name(form);
@@ -108,7 +108,7 @@ TEST_P(Mixers, LeavesItsArgumentsAlone) {
     MixerState kept;
     for (const auto& [name, t] : start.tensors) kept.tensors[name] = t.defined() ? t.clone() : t;
     MixerState used = start;                 // shares its tensors with `start`
-    run_mixer(*mixer, x, {form, &used, c.pos});
+    run_mixer(*mixer, x, {form, &used, length(c)});
     EXPECT_TRUE(close(start, kept, 0, 0)) << form_name(form);
   }
 }
@@ -119,18 +119,18 @@ TEST_P(Mixers, ContinuesWhereItStopped) {
   const MixerCase& c = the_case();
   for (auto type : {at::kFloat, at::kDouble}) {
     auto mixer = make_mixer(kind(), c, type);
-    at::Tensor x = random_input(c, c.pos, type);
+    at::Tensor x = random_input(c, length(c), type);
     MixerState want_state;
     at::Tensor want = run_mixer(*mixer, x, {MixerForm::kNaive, &want_state});
     for (MixerForm form : mixer->info().forms) {
-      for (int64_t cut : {int64_t{1}, int64_t{7}, c.pos - 1}) {
+      for (int64_t cut : {int64_t{1}, int64_t{7}, length(c) - 1}) {
         MixerState state;
         at::Tensor a = run_mixer(*mixer, x.narrow(1, 0, cut), {form, &state});
-        at::Tensor b = run_mixer(*mixer, x.narrow(1, cut, c.pos - cut), {form, &state, cut});
+        at::Tensor b = run_mixer(*mixer, x.narrow(1, cut, length(c) - cut), {form, &state, cut});
         EXPECT_TRUE(close(at::cat({a, b}, 1), want, atol(type), rtol(type))) << label(form, type, cut);
         EXPECT_TRUE(close(state, want_state, atol(type), rtol(type))) << label(form, type, cut);
-        if (mixer->info().recurrent)
-          for (const auto& [name, t] : state.tensors) EXPECT_EQ(t.scalar_type(), type) << name;
+        if (!mixer->info().recurrent) continue;
+        for (const auto& [name, t] : state.tensors) EXPECT_EQ(t.scalar_type(), type) << name;
       }
     }
   }
@@ -140,18 +140,22 @@ TEST_P(Mixers, DecodesTokenByToken) {
   if (!causal()) GTEST_SKIP() << "attention in both directions keeps no state";
   at::NoGradGuard no_grad;
   const MixerCase& c = the_case();
-  auto mixer = make_mixer(kind(), c, at::kFloat);
-  at::Tensor x = random_input(c, c.pos, at::kFloat);
-  MixerState want_state;
-  at::Tensor want = run_mixer(*mixer, x, {MixerForm::kNaive, &want_state});
-  std::vector<MixerForm> forms = mixer->info().forms;
-  forms.push_back(MixerForm::kAuto);
-  for (MixerForm form : forms) {
-    MixerState state;
-    std::vector<at::Tensor> parts;
-    for (int64_t t = 0; t < c.pos; ++t) parts.push_back(run_mixer(*mixer, x.narrow(1, t, 1), {form, &state, t}));
-    EXPECT_TRUE(close(at::cat(parts, 1), want, c.atol, c.rtol)) << form_name(form);
-    EXPECT_TRUE(close(state, want_state, c.atol, c.rtol)) << form_name(form);
+  for (auto type : {at::kFloat, at::kDouble}) {
+    auto mixer = make_mixer(kind(), c, type);
+    at::Tensor x = random_input(c, length(c), type);
+    MixerState want_state;
+    at::Tensor want = run_mixer(*mixer, x, {MixerForm::kNaive, &want_state});
+    std::vector<MixerForm> forms = mixer->info().forms;
+    forms.push_back(MixerForm::kAuto);
+    // In float32 a projection of one token rounds unlike one of many, which a norm of a small z makes larger.
+    const double slack = type == at::kFloat ? 4 : 1;
+    for (MixerForm form : forms) {
+      MixerState state;
+      std::vector<at::Tensor> parts;
+      for (int64_t t = 0; t < length(c); ++t) parts.push_back(run_mixer(*mixer, x.narrow(1, t, 1), {form, &state, t}));
+      EXPECT_TRUE(close(at::cat(parts, 1), want, slack * atol(type), slack * rtol(type))) << label(form, type, 1);
+      EXPECT_TRUE(close(state, want_state, slack * atol(type), slack * rtol(type))) << label(form, type, 1);
+    }
   }
 }
 
@@ -160,8 +164,8 @@ TEST_P(Mixers, SeesNoLaterToken) {
   at::NoGradGuard no_grad;
   const MixerCase& c = the_case();
   auto mixer = make_mixer(kind(), c, at::kDouble);
-  at::Tensor x = random_input(c, c.pos, at::kDouble), other = x.clone();
-  other.narrow(1, 10, c.pos - 10).mul_(-2.0);
+  at::Tensor x = random_input(c, length(c), at::kDouble), other = x.clone();
+  other.narrow(1, 10, length(c) - 10).mul_(-2.0);
   for (MixerForm form : mixer->info().forms) {
     at::Tensor a = run_mixer(*mixer, x, {form}), b = run_mixer(*mixer, other, {form});
     EXPECT_TRUE(close(a.narrow(1, 0, 10), b.narrow(1, 0, 10), 1e-12, 1e-12)) << form_name(form);
@@ -174,13 +178,13 @@ TEST_P(Mixers, ReadsChosenPositions) {
   const MixerCase& c = the_case();
   for (auto type : {at::kFloat, at::kDouble}) {
     auto mixer = make_mixer(kind(), c, type);
-    at::Tensor x = random_input(c, c.pos, type), want = run_mixer(*mixer, x, {MixerForm::kNaive});
+    at::Tensor x = random_input(c, length(c), type), want = run_mixer(*mixer, x, {MixerForm::kNaive});
     for (MixerForm form : mixer->info().forms) {
-      for (const std::vector<int64_t>& read : {std::vector<int64_t>{c.pos - 1}, {0, 6, 7, c.pos - 2}}) {
+      for (const std::vector<int64_t>& read : {std::vector<int64_t>{length(c) - 1}, {0, 6, 7, length(c) - 2}}) {
         RunArgs args{form};
         args.read = read;
         at::Tensor got = run_mixer(*mixer, x, args), index = at::tensor(read, at::kLong);
-        if (got.size(1) == c.pos) got = got.index_select(1, index);
+        if (got.size(1) == length(c)) got = got.index_select(1, index);
         EXPECT_TRUE(close(got, want.index_select(1, index), atol(type), rtol(type))) << label(form, type, read[0]);
       }
     }
@@ -191,12 +195,12 @@ TEST_P(Mixers, RunsInHalfPrecision) {
   at::NoGradGuard no_grad;
   const MixerCase& c = the_case();
   auto exact = make_mixer(kind(), c, at::kFloat), coarse = make_mixer(kind(), c, at::kBFloat16);
-  at::Tensor x = random_input(c, c.pos, at::kFloat), want = run_mixer(*exact, x);
+  at::Tensor x = random_input(c, length(c), at::kFloat), want = run_mixer(*exact, x);
   for (MixerForm form : coarse->info().forms) {
     MixerState state;
     at::Tensor got = run_mixer(*coarse, x.to(at::kBFloat16), {form, causal() ? &state : nullptr});
     EXPECT_EQ(got.scalar_type(), at::kBFloat16) << form_name(form);
-    EXPECT_TRUE(close(got, want, 0, 0.1)) << form_name(form);
+    EXPECT_LT((got.to(at::kFloat) - want).norm().item<double>(), 0.1 * want.norm().item<double>()) << form_name(form);
     auto s = state.tensors.find("S");
     if (coarse->info().recurrent && s != state.tensors.end()) {
       EXPECT_EQ(s->second.scalar_type(), at::kFloat);
@@ -221,7 +225,7 @@ std::map<std::string, at::Tensor> all_gradients(const MixerKind& kind, const Mix
     t = t.detach().clone().requires_grad_(true);
     leaves["initial " + name] = t;
   }
-  at::Tensor x = random_input(c, c.pos, at::kDouble).requires_grad_(true);
+  at::Tensor x = random_input(c, length(c), at::kDouble).requires_grad_(true);
   leaves["x"] = x;
   auto mixer = kind.create(c.params, c.d_model, weights);
   MixerState state = start;
@@ -252,17 +256,15 @@ TEST_P(Mixers, NaiveGradientIsTheDerivative) {
   const MixerCase& c = the_case();
   auto mixer = make_mixer(kind(), c, at::kDouble);
   Rng rng(4);
-  at::Tensor x = random_input(c, c.pos, at::kDouble), d = random_tensor(rng, x.sizes().vec(), at::kDouble);
+  at::Tensor x = random_input(c, length(c), at::kDouble), d = random_tensor(rng, x.sizes().vec(), at::kDouble);
   at::Tensor weigh = random_tensor(rng, x.sizes().vec(), at::kDouble);
   at::Tensor leaf = x.clone().requires_grad_(true);
   (run_mixer(*mixer, leaf, {MixerForm::kNaive}) * weigh).sum().backward();
   const double got = (leaf.grad() * d).sum().item<double>();
   at::NoGradGuard no_grad;
-  auto metric = [&](double h) {
+  EXPECT_TRUE(is_derivative(got, [&](double h) {
     return (run_mixer(*mixer, x + h * d, {MixerForm::kNaive}) * weigh).sum().item<double>();
-  };
-  const double h = 1e-5, want = (metric(h) - metric(-h)) / (2 * h);
-  EXPECT_NEAR(got, want, 1e-6 * (1 + std::fabs(want)));
+  }));
 }
 
 TEST_P(Mixers, SplitInputsEqualUnsplit) {
@@ -270,7 +272,7 @@ TEST_P(Mixers, SplitInputsEqualUnsplit) {
   const MixerCase& c = the_case();
   auto mixer = make_mixer(kind(), c, at::kDouble);
   const MixerInfo& info = mixer->info();
-  at::Tensor x = random_input(c, c.pos, at::kDouble), want = run_mixer(*mixer, x, {MixerForm::kNaive});
+  at::Tensor x = random_input(c, length(c), at::kDouble), want = run_mixer(*mixer, x, {MixerForm::kNaive});
   at::Tensor by_head = x.unsqueeze(2).expand({x.size(0), x.size(1), info.heads, x.size(2)});
   auto check = [&](MixerForm form, std::map<std::string, at::Tensor> split, const std::string& what) {
     RunArgs args{form};
@@ -293,7 +295,7 @@ TEST_P(Mixers, SplitInputsReachTheirHeadOnly) {
   auto mixer = make_mixer(kind(), c, at::kDouble);
   const MixerInfo& info = mixer->info();
   if (info.heads < 2) GTEST_SKIP() << "one head";
-  at::Tensor x = random_input(c, c.pos, at::kDouble);
+  at::Tensor x = random_input(c, length(c), at::kDouble);
   at::Tensor by_head = x.unsqueeze(2).expand({x.size(0), x.size(1), info.heads, x.size(2)});
   Rng rng(5);
   at::Tensor changed = by_head.clone();

@@ -85,10 +85,11 @@ TEST_P(Looking, DirectLogitAttribution) {
   for (const char* name : {"heads", "mlps", "embed", "const", "logit_diff"}) {
     SCOPED_TRACE(name);
     at::Tensor want = e.at(name);
-    if (want.abs().max().item<double>() == 0)
+    if (want.abs().max().item<double>() == 0) {
       EXPECT_TRUE(close(array_of(result, name), want, 1e-6, 0));
-    else
+    } else {
       EXPECT_TRUE(attribution_close(array_of(result, name), want));
+    }
   }
   double size = e.at("logit_diff").abs().max().item<double>();
   EXPECT_TRUE(close(array_of(result, "attn_bias"), e.at("attn_out_bias"), 5e-4 * size, 0));
@@ -116,8 +117,9 @@ TEST_P(Looking, HeadScores) {
                                                       {"prev_token_diagonal", "previous_diagonal"}};
   for (const auto& [mine, theirs] : same) EXPECT_TRUE(close(array_of(probes, mine), e.at(theirs), 1e-4, 1e-4)) << mine;
   for (const SummaryItem& s : probes.summary)
-    if (s.name == "loss_first_half" || s.name == "loss_second_half")
+    if (s.name == "loss_first_half" || s.name == "loss_second_half") {
       EXPECT_NEAR(s.value, e.at(s.name).item<double>(), 1e-4 + 1e-4 * std::fabs(s.value)) << s.name;
+    }
 
   AnalysisResult looks = run_whole("attention", *g->model, dataset);
   const std::pair<const char*, const char*> more[] = {

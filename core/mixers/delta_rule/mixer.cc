@@ -16,6 +16,7 @@ constexpr LinearRecurrence::Kind kRecurrence = {"delta_rule", delta_rule_naive, 
 RecurrentLayerConfig read_config(const Params& p, int64_t d_model) {
   RecurrentLayerConfig c = read_layer_params(p, d_model, "delta_rule", false, true);
   c.beta_heads = c.heads;
+  c.beta_input = p.get_bool("use_beta", true);
   c.norm = p.get_bool("use_output_norm", true) ? "o_norm.weight" : "";
   const std::string activation = p.get_string("qk_activation", "silu");
   check_activation(c.kind, "qk_activation", activation);

@@ -22,7 +22,7 @@ RecurrentLayerConfig read_config(const Params& p, int64_t d_model) {
   c.heads = c.v_heads = c.state_heads = value_heads;   // value head j uses q and k head j / (v heads / q heads)
   c.decay_width = 1;
   c.decay_heads = c.beta_heads = value_heads;
-  c.decay_input = true;
+  c.decay_input = c.beta_input = true;
   c.norm = p.get_bool("use_output_norm", true) ? "o_norm.weight" : "";
   return c;
 }

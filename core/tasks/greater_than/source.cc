@@ -1,5 +1,6 @@
 // Greater-than: an end year of the same century comes after the start year. Corrupted: the start year is 01, so that
 // every later year is as good.
+#include <algorithm>
 #include <cstdio>
 
 #include "core/tasks/generator.h"
@@ -24,6 +25,7 @@ class GreaterThanSource : public Source {
     for (int64_t y = 0; y < 100; ++y) years_.push_back(two_digits(y));
     // All hundred are needed: the metric sums over every year.
     s.keep_single(years_, "two-digit numbers", years_.size(), "");
+    for (const std::string& y : years_) ids_.push_back(*s.tokenizer.single_token(y));
     if (const int64_t c = s.options.get_int("century"); c != kDrawn) centuries_ = {c};
   }
 
@@ -40,6 +42,12 @@ class GreaterThanSource : public Source {
     const auto split = years_.begin() + year + 1;
     d.wrong_answers.assign(years_.begin(), split);
     d.answers.assign(split, years_.end());
+    // Some tokenizers know round years as one token (" 1900"). The start year must be cut in two; among the answers the
+    // two digits stand for such a year, since the century before them is fixed.
+    d.merging_answers = true;
+    d.accepts = [id = ids_[static_cast<size_t>(year)]](const std::vector<int64_t>& got) {
+      return std::find(got.begin(), got.end(), id) != got.end();
+    };
     label_template(d, t);
     d.labels["noun"] = slots.at("n");
     d.labels["century"] = slots.at("c");
@@ -50,7 +58,7 @@ class GreaterThanSource : public Source {
  private:
   std::vector<Template> templates_;
   std::vector<std::string> nouns_, years_;
-  std::vector<int64_t> centuries_;
+  std::vector<int64_t> centuries_, ids_;
   int64_t first_, last_;
 };
 

@@ -87,7 +87,9 @@ TEST_P(OnModels, AttentionRowsAreTheModelsOwn) {
     EXPECT_NEAR(array_of(result, "self")[l][0].item<double>(), self, 1e-5);
     bool has_residual = !std::isnan(array_of(result, "pattern_residual")[l][0].item<double>());
     EXPECT_EQ(has_residual, model().mixer_info(l).recurrent);
-    if (has_residual) EXPECT_LT(array_of(result, "pattern_residual")[l][0].item<double>(), 1e-3);
+    if (has_residual) {
+      EXPECT_LT(array_of(result, "pattern_residual")[l][0].item<double>(), 1e-3);
+    }
   }
 }
 
@@ -125,7 +127,9 @@ TEST_P(OnModels, DirectAttributionAddsUp) {
   for (int64_t l = 0; l < heads.size(0); ++l) {
     bool split = !engine::has_point(model(), l, "attn.hook_z_normalized");
     EXPECT_EQ(by_source[l].isnan().all().item<bool>(), !split);
-    if (split) EXPECT_TRUE(close(at::nansum(by_source[l], {2}), heads[l], 1e-4, 1e-3));
+    if (split) {
+      EXPECT_TRUE(close(at::nansum(by_source[l], {2}), heads[l], 1e-4, 1e-3));
+    }
   }
 }
 

@@ -15,7 +15,9 @@ namespace {
 
 using testing::TempFolder;
 
-Json parsed(const std::string& text, const JsonLimits& limits = {}) { return parse_json(text, "t.json", limits).value(); }
+Json parsed(const std::string& text, const JsonLimits& limits = {}) {
+  return parse_json(text, "t.json", limits).value();
+}
 
 void expect_refused(const std::string& text, const std::string& part, const JsonLimits& limits = {}) {
   const Result<Json> r = parse_json(text, "t.json", limits);
@@ -27,7 +29,8 @@ void expect_refused(const std::string& text, const std::string& part, const Json
 
 TEST(Json, AgreesWithNlohmannOnWellFormedText) {
   for (const char* text :
-       {"null", "true", " false ", "0", "-0", "-1", "18446744073709551615", "-9223372036854775808", "1.5", "1e3", "2E-2",
+       {"null", "true", " false ", "0", "-0", "-1", "18446744073709551615", "-9223372036854775808", "1.5", "1e3",
+        "2E-2",
         "123456789012345678901234567890", "\"\"", R"("a\"\\\/\b\f\n\r\t\u0041\u00e9\u20ac\ud83d\ude00")",
         "\"é€😀\"", "[]", "{}", "[[],{}]", R"({"b":1,"a":[1,2,{"c":null}],"":{}})", "[1 , 2\n,\t3\r]",
         "0.1", "2.2250738585072014e-308", "1.7976931348623157e308", "5e-324", R"({"z":[[[[1]]]],"y":"x"})"}) {
@@ -113,7 +116,8 @@ TEST(Json, ALargeObjectIsReadInLinearTime) {
 
 TEST(JsonAccess, ReadsAndNamesFields) {
   const Json j = parsed(R"({"i":3,"neg":-4,"f":1.5,"b":true,"s":"x","n":null,"big":18446744073709551615,
-                            "inf":{"__float__":"Infinity"},"ninf":{"__float__":"-Infinity"},"nan":{"__float__":"NaN"}})");
+                            "inf":{"__float__":"Infinity"},"ninf":{"__float__":"-Infinity"},
+                            "nan":{"__float__":"NaN"}})");
   EXPECT_EQ(json_int(j, "i", "w"), 3);
   EXPECT_EQ(json_int(j, "neg", "w"), -4);
   EXPECT_EQ(json_int(j, "absent", 7, "w"), 7);

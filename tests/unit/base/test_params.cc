@@ -14,7 +14,8 @@ constexpr char kSchema[] = R"({"params": [
   {"name": "batch", "type": "int", "default": 0, "help": "batch size", "affects": "cost"},
   {"name": "abs", "type": "bool", "default": false, "help": "absolute values", "affects": "answer"},
   {"name": "hook", "type": "string", "default": "", "help": "pattern", "affects": "answer"},
-  {"name": "mode", "type": "choice", "default": "zero", "choices": ["zero", "mean"], "help": "m", "affects": "answer"}]})";
+  {"name": "mode", "type": "choice", "default": "zero", "choices": ["zero", "mean"], "help": "m",
+   "affects": "answer"}]})";
 
 Params resolved(const std::map<std::string, std::string>& given) {
   return resolve_params(parse_param_schema(kSchema, "params.json"), given).value();

@@ -117,7 +117,8 @@ TEST(Checkpoint, ShardNamesCannotLeaveTheFolder) {
     ASSERT_FALSE(r.is_ok()) << name;
     EXPECT_HAS(r.status().text(), "only a plain file name");
   }
-  for (const char* text : {"", "[]", "{}", R"({"weight_map":[]})", R"({"weight_map":{}})", R"({"weight_map":{"w":1}})"}) {
+  for (const char* text :
+       {"", "[]", "{}", R"({"weight_map":[]})", R"({"weight_map":{}})", R"({"weight_map":{"w":1}})"}) {
     root.put("m/model.safetensors.index.json", text);
     EXPECT_EQ(Checkpoint::open(folder).status().code(), StatusCode::kBadInput) << text;
   }

@@ -130,7 +130,7 @@ TEST(TokenizerHostile, SlowPatternsAreStopped) {
   });
   EXPECT_LT(exponential, 20);
   const double quadratic = seconds_of([&] {
-    const auto p = tok::Pattern::regex("a*+[bc]", "t");   // no step is repeated, but every start scans to the end
+    const auto p = tok::Pattern::regex("(?:ad?)*+[bc]", "t");   // no step is repeated, but every start scans on
     EXPECT_THROW(p.find_all(as, tok::Budget(0, std::chrono::milliseconds(300)), out), Error);
   });
   EXPECT_LT(quadratic, 20);

@@ -250,5 +250,42 @@ TEST_F(GenerateTest, OtherTokenizersDropWordsThatAreCut) {
   }
 }
 
+// Where "19" and "00" would merge into one token, "00" still stands for the year, and no start year is one token.
+TEST_F(GenerateTest, YearsThatAreOneTokenAreNotStartYears) {
+  std::vector<std::string> words = {" war", " trip", " plan", " 19"};
+  for (char a = '0'; a <= '9'; ++a) {
+    for (char b = '0'; b <= '9'; ++b) words.push_back({a, b});
+  }
+  for (const char* merged : {" 1900", " 1950"}) words.push_back(merged);
+  class YearTokenizer : public WordTokenizer {
+   public:
+    using WordTokenizer::WordTokenizer;
+    Encoding encode(std::string_view text, bool add_special = true) const override {
+      const Encoding plain = WordTokenizer::encode(text, add_special);
+      Encoding e;
+      for (size_t i = 0; i < plain.ids.size(); ++i) {
+        const auto joined = i + 1 < plain.ids.size() ? id_of(plain.pieces[i] + plain.pieces[i + 1]) : std::nullopt;
+        e.ids.push_back(joined ? *joined : plain.ids[i]);
+        e.pieces.push_back(joined ? piece(*joined) : plain.pieces[i]);
+        e.offsets.emplace_back(plain.offsets[i].first, plain.offsets[joined ? i + 1 : i].second);
+        if (joined) ++i;
+      }
+      return e;
+    }
+  };
+  const YearTokenizer tokenizer(words);
+  ASSERT_EQ(tokenizer.encode(" 1900").ids.size(), 1u);
+  GenerateOptions o;
+  o.count = 80;
+  o.set = {{"century", "19"}};
+  const Dataset d = generate_task("greater_than", tokenizer, o).value();
+  for (const PromptPair& p : d.pairs) {
+    EXPECT_NE(p.labels.at("yy"), "50");
+    EXPECT_EQ(p.answer_ids.size() + p.wrong_ids.size(), 100u);
+    EXPECT_EQ(p.wrong_ids[0], tokenizer.id_of("00"));
+    EXPECT_EQ(tokenizer.piece(p.clean_ids[static_cast<size_t>(p.positions.at("differs"))]).size(), 2u);
+  }
+}
+
 }  // namespace
 }  // namespace microtome

@@ -226,7 +226,8 @@ TEST_P(ReferenceTest, GeneratedPromptsHaveTheFormOfTheFile) {
   // Every label of the file is there, but for words that a template does not use and names of the file's own.
   for (const auto& [key, value] : data_.pairs[0].labels) {
     const std::set<std::string> apart = {
-        "id", "task", "split", "place", "object", "attractor", "corrupted_abc", "corrupted_abc_ids", "corrupted_answer_id"};
+        "id", "task", "split", "place", "object", "attractor", "corrupted_abc",
+        "corrupted_abc_ids", "corrupted_answer_id"};
     if (apart.count(key)) continue;
     EXPECT_TRUE(made.pairs[0].labels.count(key)) << key;
   }
