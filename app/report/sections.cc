@@ -169,7 +169,9 @@ std::string artifact_html(const ArtifactRow& row, RenderState& state) {
                            [&](const Artifact* a) { return a && std::get<Text>(*a).markdown == text->markdown; });
   }
   size_t shown = !several && std::holds_alternative<Text>(*any) ? 1 : row.columns.size();
-  if (several) out += "<div class=\"cols\">";
+  // Half the page holds about six columns of numbers; wider tables stand below one another.
+  const auto* wide = std::get_if<Table>(any);
+  if (several) out += wide && wide->columns.size() > 6 ? "<div class=\"cols wide\">" : "<div class=\"cols\">";
   for (size_t i = 0; i < shown; ++i) {
     const Artifact* a = row.artifacts[i];
     if (!a) continue;

@@ -68,7 +68,7 @@ th[aria-sort]:after{content:" \2191";color:var(--accent)}th[aria-sort=descending
 .facts th{font-weight:400;color:var(--dim);white-space:nowrap;padding-right:24px}
 .facts td{padding-right:32px;overflow-wrap:anywhere}
 .facts thead th{color:var(--fg);font-weight:600}
-.cols{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:8px 40px;align-items:start}
+.cols{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,480px),1fr));gap:8px 40px;align-items:start}.cols.wide{grid-template-columns:1fr}
 .cols>div{min-width:0}
 .figs{display:flex;flex-wrap:wrap;gap:16px 40px;align-items:flex-start}
 figure{margin:0 0 16px;max-width:100%;min-width:0}

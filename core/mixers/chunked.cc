@@ -9,6 +9,7 @@ namespace microtome::mixers {
 namespace {
 
 constexpr int64_t kMaxChunk = 64;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 int64_t chunk_size(int64_t positions) {
   int64_t c = 1;
@@ -41,10 +42,10 @@ Chunks::Chunks(const RecurrenceInput& in)
   if (in.g.defined()) b = cut(in.g.to(at::kDouble).clamp_min(-1e4), n, C).cumsum(2);
 }
 
-at::Tensor Chunks::from_start() const { return b.exp().to(k.scalar_type()); }
-at::Tensor Chunks::to_end() const { return (b.slice(2, C - 1) - b).exp().to(k.scalar_type()); }
+at::Tensor Chunks::from_start() const { return b.to(k.scalar_type()).exp(); }
+at::Tensor Chunks::to_end() const { return (b.slice(2, C - 1) - b).to(k.scalar_type()).exp(); }
 at::Tensor Chunks::whole() const {
-  return b.defined() ? b.slice(2, C - 1).exp().to(k.scalar_type()).transpose(2, 3) : at::Tensor();
+  return b.defined() ? b.slice(2, C - 1).to(k.scalar_type()).exp().transpose(2, 3) : at::Tensor();
 }
 
 at::Tensor Chunks::q_from_start() const {
@@ -58,8 +59,8 @@ at::Tensor Chunks::scores(const at::Tensor& queries) const {
   at::Tensor a = at::matmul(queries, k.transpose(2, 3)).view({N, n, groups, C, C});
   if (!b.defined()) return a.tril().view({N, n, groups * C, C});
   at::Tensor future = at::ones({C, C}, a.options().dtype(at::kBool)).triu(1);
-  at::Tensor between = (b - b.transpose(2, 3)).masked_fill(future, -std::numeric_limits<double>::infinity());
-  return (a * between.exp().to(a.scalar_type()).unsqueeze(2)).view({N, n, groups * C, C});
+  at::Tensor between = (b - b.transpose(2, 3)).to(a.scalar_type()).masked_fill(future, -kInfinity);
+  return (a * between.exp().unsqueeze(2)).view({N, n, groups * C, C});
 }
 
 // One decay a channel: the product cannot be taken before the decay. Blocks of m tokens are joined pairwise, m = 1, 2,
@@ -74,9 +75,9 @@ at::Tensor Chunks::scores_by_channel(const at::Tensor& queries) const {
     const int64_t pairs = C / (2 * m);
     at::Tensor bp = b.view({N, n, pairs, 2, m, K});
     at::Tensor first = bp.select(3, 0), second = bp.select(3, 1), border = first.slice(3, m - 1);
-    at::Tensor since = (second - border).exp().to(type).unsqueeze(2);
+    at::Tensor since = (second - border).to(type).exp().unsqueeze(2);
     at::Tensor qe = qs.view({N, n, groups, pairs, 2, m, K}).select(4, 1) * since;
-    at::Tensor ke = k.view({N, n, pairs, 2, m, K}).select(3, 0) * (border - first).exp().to(type);
+    at::Tensor ke = k.view({N, n, pairs, 2, m, K}).select(3, 0) * (border - first).to(type).exp();
     at::Tensor across = m == 1 ? (qe * ke.unsqueeze(2)).sum(-1, true)
                                : at::matmul(qe, ke.transpose(3, 4).unsqueeze(2));
     at::Tensor inside = blocks.view({N, n, groups, pairs, 2, m, m});

@@ -185,6 +185,11 @@ at::Tensor LinearRecurrence::all_states(RecurrenceInput in, RecurrentState state
 
 at::Tensor LinearRecurrence::pattern(RecurrenceInput in, RecurrentState state, MixerForm form) const {
   align(in, state);
+  // The naive form is the judge and stays with the definition.
+  if (form != MixerForm::kNaive && !kind_.delta && (!in.g.defined() || in.g.size(3) == 1)) {
+    form_for(form, in.positions());
+    return closed_pattern(in, state.z);
+  }
   const int64_t B = in.q.size(0), T = in.positions(), H = state.S.size(1), K = state.S.size(2);
   state.S = in.k.new_zeros({B, H, K, 0});
   std::vector<at::Tensor> rows;
@@ -200,6 +205,34 @@ at::Tensor LinearRecurrence::pattern(RecurrenceInput in, RecurrentState state, M
   }
   at::Tensor a = rows.size() == 1 ? rows[0] : at::cat(rows, 1);
   return a.permute({0, 2, 1, 3}).contiguous();
+}
+
+// tril(scale Q K^T ∘ exp(b_t - b_s)), b the running sum of g, divided by scale n_t . q_t + 1e-10 where normalised.
+at::Tensor LinearRecurrence::closed_pattern(const RecurrenceInput& in, const at::Tensor& z0) const {
+  const int64_t B = in.q.size(0), T = in.positions(), H = in.k.size(2), G = in.q.size(2) / H, K = in.k.size(3);
+  at::Tensor q = in.q.reshape({B, T, H, G, K}).permute({0, 2, 3, 1, 4});   // [batch, head, group, pos, d_k]
+  at::Tensor k = in.k.permute({0, 2, 3, 1}).unsqueeze(2);
+  at::Tensor b;
+  if (in.g.defined()) b = in.g.squeeze(-1).to(at::kDouble).clamp_min(-1e4).cumsum(1).transpose(1, 2).unsqueeze(2);
+  std::vector<at::Tensor> rows;
+  for (int64_t from = 0; from < T; from += kPatternQueries) {
+    const int64_t to = std::min(T, from + kPatternQueries);
+    at::Tensor queries = q.slice(3, from, to);
+    at::Tensor row = at::matmul(queries, k.slice(4, 0, to)) * in.scale;
+    if (b.defined()) {
+      at::Tensor between = (b.slice(3, from, to).unsqueeze(-1) - b.slice(3, 0, to).unsqueeze(-2)).to(row.scalar_type());
+      at::Tensor future = at::ones({to - from, to}, row.options().dtype(at::kBool)).triu(from + 1);
+      row = row * between.masked_fill(future, -std::numeric_limits<double>::infinity()).exp();
+    } else {
+      row = row.tril(from);
+    }
+    if (z0.defined()) {
+      at::Tensor before = at::matmul(queries, z0.unsqueeze(2).unsqueeze(-1)) * in.scale;
+      row = row / (row.sum(-1, true) + before + kNormalizerEps);
+    }
+    rows.push_back(to == T ? row : at::constant_pad_nd(row, {0, T - to}));
+  }
+  return (rows.size() == 1 ? rows[0] : at::cat(rows, 3)).reshape({B, H * G, T, T});
 }
 
 at::Tensor LinearRecurrence::implied(const RecurrenceInput& in, const RecurrentState& before, bool zero_before,

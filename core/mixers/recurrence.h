@@ -70,7 +70,8 @@ class LinearRecurrence {
   at::Tensor all_states(RecurrenceInput in, RecurrentState state) const;
 
   // A [batch, head, q_pos, k_pos] with z_t = sum_s A[t, s] v_s when S_0 is zero (a normaliser keeps its z_0): the
-  // recurrence run on values that are one-hot over time. 256 queries at a time.
+  // recurrence run on values that are one-hot over time, or its closed form where that is one matrix product. 256
+  // queries at a time.
   at::Tensor pattern(RecurrenceInput in, RecurrentState state, MixerForm form) const;
 
  private:
@@ -83,6 +84,7 @@ class LinearRecurrence {
                        const std::vector<int64_t>& read) const;
   at::Tensor implied(const RecurrenceInput& in, const RecurrentState& before, bool zero_before, const at::Tensor& z,
                      HookScope& hooks, MixerForm form) const;
+  at::Tensor closed_pattern(const RecurrenceInput& in, const at::Tensor& z0) const;
   Kind kind_;
 };
 

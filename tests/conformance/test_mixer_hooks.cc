@@ -141,7 +141,8 @@ TEST_P(MixerHooks, NoiseChangesTheOutputAlikeInEveryForm) {
       EXPECT_TRUE(close(want, plain, 1e-10, 1e-10)) << p.name;
       continue;
     }
-    EXPECT_GT(max_abs(want - plain), 1e-5) << p.name;
+    // A norm behind the point may take most of the change back.
+    EXPECT_GT(max_abs(want - plain), 1e-8) << p.name;
     for (MixerForm form : forms())
       EXPECT_TRUE(close(edited(p, add_noise(p, 0.05), form), want, 1e-9, 1e-9)) << p.name << " " << form_name(form);
   }
@@ -236,9 +237,11 @@ TEST_P(MixerHooks, ReadTheSameAfterAPrefix) {
     run_mixer(*mixer_, x_.narrow(1, cut, rest), {MixerForm::kAuto, &state, cut, &plan, &part});
     at::Tensor got = part.get(full_name(p)), want = whole.get(full_name(p));
     want = want.narrow(axis, cut, rest);
-    // Softmax keeps its keys, so the pattern covers them; a recurrent pattern covers this run's tokens only.
+    // Keys count from the start of the sequence. Softmax keeps them; a state has merged them, so that they have no weight
+    // of their own.
     const bool pattern = p.axes[static_cast<size_t>(axis)] == "q_pos";
-    if (pattern && got.size(3) != want.size(3)) want = want.narrow(3, want.size(3) - got.size(3), got.size(3));
+    if (pattern && mixer_->info().recurrent)
+      want = at::cat({at::zeros_like(want.narrow(3, 0, cut)), want.narrow(3, cut, rest)}, 3);
     EXPECT_TRUE(close(got, want, 1e-10, 1e-10)) << p.name;
     EXPECT_EQ(part.about(full_name(p)).first_pos, cut) << p.name;
   }

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <chrono>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 
@@ -28,6 +29,27 @@ struct Step {
   std::map<std::string, std::string> params;
   bool recurrent_only = false;
 };
+
+// The strongest head of a patching grid [layer, head]: where, and its share of the clean answer.
+struct Strongest {
+  std::string head;
+  double effect = 0;
+};
+Strongest strongest_head(const AnalysisResult& result) {
+  Strongest out;
+  for (const Artifact& a : result.artifacts) {
+    const auto* map = std::get_if<TensorMap>(&a);
+    if (!map) continue;
+    for (const NamedArray& n : map->arrays) {
+      if (n.name != "effect" || n.axes != std::vector<std::string>{"layer", "head"}) continue;
+      for (int64_t i = 0; i < n.size(); ++i)
+        if (n.at(i) > out.effect) out = {std::to_string(i / n.shape[1]) + "." + std::to_string(i % n.shape[1]), n.at(i)};
+    }
+  }
+  return out;
+}
+
+std::string share_text(double effect) { return number_text(std::round(100 * effect), 3) + " %"; }
 
 }  // namespace
 
@@ -60,6 +82,7 @@ int demo(const CommandLine& line) {
               "softmax attention in zoo-llama, a gated delta rule (a recurrent state) in zoo-gated_deltanet.\n"
               "Question: which heads do indirect-object identification and induction, and does the recurrent twin do it the same way?\n");
   std::vector<RunRecord> records;
+  std::map<std::string, std::map<std::string, Strongest>> by_task;   // task → model → head
   for (const char* name : names) {
     auto model = load_model(models + "/" + name, compute.device, compute.dtype);
     bool any_recurrent = false;
@@ -92,12 +115,29 @@ int demo(const CommandLine& line) {
         o = run_analysis(*model, data.dataset, settings, store.get(), shown.progress());
       }
       records.push_back(store->find_run(std::to_string(o.record.id)).value());
+      if (std::string(s.analysis) == "activation_patching" && s.params.at("site") == "z") by_task[s.task][name] = strongest_head(o.result);
       for (size_t i = 0; i < std::min<size_t>(o.result.findings.size(), 2); ++i)
         std::printf("  %s%s: %s\n", s.analysis, s.task ? (std::string(" on ") + s.task).c_str() : "", o.result.findings[i].c_str());
     }
   }
+  std::string notes;
+  for (const auto& [task, models_of] : by_task) {
+    const TaskInfo* info = find_task(task);
+    std::string sentence = "**" + (info ? info->title : task) + "**: ";
+    bool first = true;
+    for (const char* name : names) {
+      const Strongest& h = models_of.at(name);
+      sentence += std::string(first ? "in " : "; in ") + name + " head " + h.head + " carries most of it (its clean output alone brings back " +
+                  share_text(h.effect) + " of the clean answer)";
+      first = false;
+    }
+    notes += "- " + sentence + ".\n";
+  }
+  std::string plain = notes;
+  for (size_t p; (p = plain.find("**")) != std::string::npos;) plain.erase(p, 2);
+  std::printf("\nIn short\n%s", plain.c_str());
   std::string html = render_project_report(*store, records, "html", "Twin models: softmax attention and a gated delta rule",
-      "Which heads do indirect-object identification and induction, and does the recurrent twin do it the same way?", "");
+      "Which heads do indirect-object identification and induction, and does the recurrent twin do it the same way?", notes);
   std::string path = out + "/report.html";
   Status s = write_text_file(path, html);
   if (!s) throw Error(s);

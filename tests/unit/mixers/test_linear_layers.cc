@@ -55,7 +55,9 @@ TEST(LinearLayers, FormsAgreeAlsoWithAnIncomingState) {
       outs[i] = s.run(HookPlan(), &states[i], form).out;
     }
     EXPECT_LE(max_diff(outs[0], outs[1]), 1e-10);
-    if (c.pos > 1) EXPECT_GT(max_diff(outs[0], s.out()), 1e-4) << "the state made no difference";
+    if (c.pos > 1) {
+      EXPECT_GT(max_diff(outs[0], s.out()), 1e-4) << "the state made no difference";
+    }
   });
 }
 
