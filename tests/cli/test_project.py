@@ -108,17 +108,23 @@ class Project(CliCase):
         error_of("report", *p, "--format", "pdf", "--out", self.path("r.pdf"))
 
     def test_two_processes_on_one_project(self):
-        slow = subprocess.Popen([PROGRAM, *self.run_args(model=DELTA, site="state_write", prompts=48)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        holder = subprocess.Popen([PROGRAM, *self.run_args(model=DELTA, site="state_write", prompts=48)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             end = time.monotonic() + 60
             while not os.path.exists(self.path("p.microtome")) and time.monotonic() < end:
-                time.sleep(0.01)
-            time.sleep(0.2)
-            self.assertIsNone(slow.poll())
+                time.sleep(0.005)
+            # Stopped while it holds the project, however fast the machine is.
+            time.sleep(0.1)
+            holder.send_signal(signal.SIGSTOP)
+            self.assertIsNone(holder.poll(), "the holder ended before it could be stopped")
             e = error_of(*self.run_args(), code=1)
-            self.assertIn(str(slow.pid), e)
+            self.assertIn(str(holder.pid), e)
+            # Readers may look meanwhile.
+            call("runs", "--project", self.path("p.microtome"))
         finally:
-            slow.wait()
+            holder.send_signal(signal.SIGCONT)
+            holder.wait()
+        self.assertEqual(holder.returncode, 0)
         call(*self.run_args())
 
     def test_a_full_disk_is_said_and_loses_nothing(self):
