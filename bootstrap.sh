@@ -32,7 +32,12 @@ packages=(build-essential cmake ninja-build python3)
 if [ -z "${MICROTOME_DEPS_DIR:-}" ]; then
   packages+=(libsqlite3-dev libcli11-dev nlohmann-json3-dev libspdlog-dev libpcre2-dev libicu-dev libgtest-dev)
 fi
-[ "$command" = desktop ] && packages+=(qt6-base-dev qt6-charts-dev libqt6opengl6-dev libgl-dev libvulkan-dev libxkbcommon-dev)
+# The desktop app, and its tests where the system's packages are used at all. (A font, or offscreen pictures hold no text.)
+desktop_packages=(qt6-base-dev qt6-charts-dev qt6-svg-dev libqt6opengl6-dev libgl-dev libvulkan-dev libxkbcommon-dev libgraphviz-dev fonts-dejavu-core)
+case "$command" in
+  desktop) packages+=("${desktop_packages[@]}") ;;
+  test) [ -z "${MICROTOME_DEPS_DIR:-}" ] && packages+=("${desktop_packages[@]}" xvfb xauth) ;;
+esac
 # LibTorch: given, already there, or the wheel in a venv of our own (which needs python3-venv).
 has_torch() { "$1" -c "import importlib.util as u, importlib.metadata as m, sys; sys.exit(0 if u.find_spec('torch') and m.version('torch').startswith('2.11') else 1)" >/dev/null 2>&1; }
 torch=""
@@ -88,6 +93,7 @@ if ! command -v nvcc >/dev/null; then
   say "No CUDA toolkit found: building for the CPU. (A GPU is still used through LibTorch's own CUDA half where there is one.)"
 fi
 args=(-G Ninja -S . -B "$build_dir")
+[ "$command" = desktop ] && args+=(-DMICROTOME_DESKTOP=ON)
 [ -n "${TORCH_ROOT:-}" ] && args+=("-DTORCH_ROOT=$TORCH_ROOT")
 [ -n "${CMAKE_PREFIX_PATH:-}" ] && args+=("-DCMAKE_PREFIX_PATH=${CMAKE_PREFIX_PATH//:/;}")
 [ -n "${MICROTOME_DEPS_DIR:-}" ] && args+=("-DMICROTOME_DEPS_DIR=$MICROTOME_DEPS_DIR")
@@ -97,10 +103,7 @@ cmake "${args[@]}" >"$build_dir.configure.log" 2>&1 || { cat "$build_dir.configu
 mkdir -p "$build_dir" && mv "$build_dir.configure.log" "$build_dir/configure.log"
 targets=(microtome)
 [ "$command" = test ] && targets=(all)
-if [ "$command" = desktop ]; then
-  [ -f app/desktop/CMakeLists.txt ] || die "the desktop app is not part of this version; \`$build_dir/microtome\` does the work without a display"
-  targets=(microtome-desktop)
-fi
+[ "$command" = desktop ] && targets=(microtome-desktop microtome)
 cmake --build "$build_dir" -j "$jobs" --target "${targets[@]}"
 
 # 4. Run

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,6 +25,7 @@ struct RunRecord {
   RunStatus state = RunStatus::kNew;
   int64_t items_done = 0, items_total = 0;
   std::string note;
+  std::string deleted;                                   // when it went to the trash, ISO 8601 UTC; empty: it did not
 };
 
 struct AttemptRecord {
@@ -71,12 +73,21 @@ class ResultStore {
   virtual Status put_context(int64_t run_id, const std::string& name, const std::string& json) = 0;
   virtual Result<std::string> context(int64_t run_id, const std::string& name) = 0;   // "" when absent
 
+  // Runs that are not in the trash, by id.
   virtual Result<std::vector<RunRecord>> runs() = 0;
   // By id or by unique prefix (4+ digits) of the key hash.
   virtual Result<RunRecord> find_run(const std::string& id_or_key) = 0;
   virtual Result<std::vector<AttemptRecord>> attempts(int64_t run_id) = 0;
   virtual Status set_note(int64_t run_id, const std::string& note) = 0;
-  virtual Status delete_run(int64_t run_id) = 0;
+  // A note on one artifact of a run; an empty text removes it.
+  virtual Status set_artifact_note(int64_t run_id, const std::string& artifact, const std::string& note) = 0;
+  virtual Result<std::map<std::string, std::string>> artifact_notes(int64_t run_id) = 0;   // artifact → note
+  // To the trash and back. A run in the trash keeps all it has and is found by number and key; the same request again
+  // (begin_run) takes it out.
+  virtual Status set_deleted(int64_t run_id, bool deleted) = 0;
+  virtual Result<std::vector<RunRecord>> trash() = 0;
+  virtual Result<int64_t> empty_trash() = 0;             // removes for good; how many. Their tensors go with the next gc
+  virtual Status delete_run(int64_t run_id) = 0;         // for good, at once
   struct GcReport { int64_t files_removed = 0; int64_t bytes_freed = 0; };
   virtual Result<GcReport> gc(bool dry_run) = 0;
 };

@@ -17,7 +17,7 @@ namespace {
 
 constexpr const char* kRunColumns =
     "SELECT id, key_hash, key_text, analysis, model_name, dataset_name, title, command, created, spec, state, "
-    "items_total, note, (SELECT count(*) FROM items WHERE items.run_id = runs.id) FROM runs ";
+    "items_total, note, deleted, (SELECT count(*) FROM items WHERE items.run_id = runs.id) FROM runs ";
 
 std::string now_utc() {
   std::time_t t = std::time(nullptr);
@@ -142,7 +142,8 @@ RunRecord SqliteStore::record_of(const Statement& row) const {
   r.state = static_cast<RunStatus>(std::clamp<int64_t>(row.integer(10), 0, 3));
   r.items_total = row.integer(11);
   r.note = row.text(12);
-  r.items_done = row.integer(13);
+  r.deleted = row.text(13);
+  r.items_done = row.integer(14);
   return r;
 }
 
@@ -153,11 +154,27 @@ RunRecord SqliteStore::run_by_id(int64_t run_id) {
   return record_of(s);
 }
 
+std::vector<RunRecord> SqliteStore::runs_where(const char* condition) {
+  std::vector<RunRecord> out;
+  Statement s(*db_, std::string(kRunColumns) + "WHERE " + condition + " ORDER BY id");
+  while (s.step()) out.push_back(record_of(s));
+  return out;
+}
+
 Result<RunRecord> SqliteStore::begin_run(const RunSpec& spec, const RunKey& key, const std::string& title) {
   return guarded([&] {
+    std::optional<RunRecord> known;
     {
       Statement found(*db_, std::string(kRunColumns) + "WHERE key_hash = ?");
-      if (found.bind(key.hash).step()) return record_of(found);
+      if (found.bind(key.hash).step()) known = record_of(found);
+    }
+    if (known) {
+      // Who asks for a run again wants to see it.
+      if (!known->deleted.empty() && lock_) {
+        Statement(*db_, "UPDATE runs SET deleted = '' WHERE id = ?").bind(known->id).run();
+        known->deleted.clear();
+      }
+      return *known;
     }
     require_writer();
     if (!is_tensor_hash(key.hash)) throw Error(StatusCode::kInternal, "a run's key must be a SHA-256", key.hash);
@@ -248,15 +265,6 @@ Status SqliteStore::end_attempt(int64_t attempt_id, double seconds, const std::s
   });
 }
 
-Result<std::vector<RunRecord>> SqliteStore::runs() {
-  return guarded([&] {
-    std::vector<RunRecord> out;
-    Statement s(*db_, std::string(kRunColumns) + "ORDER BY id");
-    while (s.step()) out.push_back(record_of(s));
-    return out;
-  });
-}
-
 Result<RunRecord> SqliteStore::find_run(const std::string& id_or_key) {
   return guarded([&] {
     auto absent = [&] {
@@ -314,22 +322,6 @@ Result<std::vector<AttemptRecord>> SqliteStore::attempts(int64_t run_id) {
                      s.integer(8), s.real(9), s.text(10)});
     }
     return out;
-  });
-}
-
-Status SqliteStore::set_note(int64_t run_id, const std::string& note) {
-  return guarded_status([&] {
-    require_writer();
-    require_run(run_id);
-    Statement(*db_, "UPDATE runs SET note = ? WHERE id = ?").bind(note).bind(run_id).run();
-  });
-}
-
-Status SqliteStore::delete_run(int64_t run_id) {
-  return guarded_status([&] {
-    require_writer();
-    require_run(run_id);
-    Statement(*db_, "DELETE FROM runs WHERE id = ?").bind(run_id).run();
   });
 }
 

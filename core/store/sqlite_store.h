@@ -40,6 +40,11 @@ class SqliteStore final : public ResultStore {
   Result<RunRecord> find_run(const std::string& id_or_key) override;
   Result<std::vector<AttemptRecord>> attempts(int64_t run_id) override;
   Status set_note(int64_t run_id, const std::string& note) override;
+  Status set_artifact_note(int64_t run_id, const std::string& artifact, const std::string& note) override;
+  Result<std::map<std::string, std::string>> artifact_notes(int64_t run_id) override;
+  Status set_deleted(int64_t run_id, bool deleted) override;
+  Result<std::vector<RunRecord>> trash() override;
+  Result<int64_t> empty_trash() override;
   Status delete_run(int64_t run_id) override;
   Result<GcReport> gc(bool dry_run) override;
 
@@ -67,6 +72,7 @@ class SqliteStore final : public ResultStore {
   void update_run(int64_t run_id, const char* sql, int64_t value);
   RunRecord record_of(const Statement& row) const;
   RunRecord run_by_id(int64_t run_id);
+  std::vector<RunRecord> runs_where(const char* condition);
   // The arrays as bytes: small ones stay, large ones are written as files and become their hash.
   struct Stored {
     std::vector<uint8_t> blob;

@@ -38,6 +38,8 @@ enum class BosMode { kAuto, kOn, kOff };
 // JSON lines, bounded; an error names file and line. Text only lines stay untokenised.
 Result<Dataset> read_dataset(const std::string& jsonl_path);
 Status write_dataset(const std::string& jsonl_path, const Dataset& dataset);
+// The dataset of one prompt as typed; name "prompt". An empty corrupted text means there is none.
+Dataset typed_dataset(PromptPair pair);
 // Fills ids (text lines get the start token as `bos` says), checks that every answer is one token (naming the line and
 // the pieces), that ids are below vocab_size, and that clean and corrupted have equal length: unequal pairs are dropped
 // with a warning naming the line when drop_unequal, else an error.

@@ -137,6 +137,13 @@ class PairTokeniser {
 
 }  // namespace
 
+Dataset typed_dataset(PromptPair pair) {
+  Dataset out;
+  out.name = "prompt";
+  out.pairs.push_back(std::move(pair));
+  return out;
+}
+
 Status tokenise(Dataset& dataset, const Tokenizer* tokenizer, BosMode bos, int64_t vocab_size, bool drop_unequal) {
   return catch_status([&] {
     const PairTokeniser tokeniser(tokenizer, bos, vocab_size);

@@ -36,3 +36,8 @@ target_compile_definitions(mt_spdlog INTERFACE SPDLOG_COMPILED_LIB SPDLOG_SHARED
 if(MICROTOME_TESTS)
   _mt_target(gtest gtest/gtest.h "gtest" libgtest-dev)
 endif()
+
+# Only the desktop app and the tests of its graphs need graphviz.
+macro(microtome_graphviz)
+  _mt_target(graphviz graphviz/gvc.h "gvc;cgraph" libgraphviz-dev)
+endmacro()
