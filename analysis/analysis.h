@@ -4,9 +4,11 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "analysis/analysis_info.h"
 #include "core/base/artifact.h"
 #include "core/base/params.h"
 #include "core/base/progress.h"
@@ -15,21 +17,6 @@
 #include "core/tasks/task.h"
 
 namespace microtome {
-
-struct OutputInfo {
-  std::string name;                    // as analyses.md gives it
-  std::vector<std::string> axes;
-  std::string help;
-};
-
-struct AnalysisInfo {
-  std::string name;
-  int64_t version = 1;                 // raised whenever the same inputs give another answer
-  std::string title, definition, source;
-  enum class Prompts { kNone, kClean, kPairs };
-  Prompts prompts = Prompts::kPairs;   // what the dataset must hold; kNone: the analysis makes its own tokens
-  std::vector<OutputInfo> outputs;
-};
 
 // What a run is given. References outlive the run.
 struct AnalysisInput {
@@ -52,6 +39,17 @@ class AnalysisRun {
   virtual std::vector<NamedArray> run_item(int64_t item, Progress& progress) = 0;
   // A pure function of all items (and of what the constructor derived from the input).
   virtual AnalysisResult finish(const std::vector<std::vector<NamedArray>>& items) = 0;
+  // What is known before all items are: the picture of finish(), with NaN where items are missing (empty vectors) or hold
+  // NaN themselves. Of all items it is what finish() gives. nullopt: there is no picture yet, or never one. May cost no
+  // more than a moment, and changes nothing that run_item or finish give.
+  virtual std::optional<AnalysisResult> preview(const std::vector<std::vector<NamedArray>>& items) {
+    (void)items;
+    return std::nullopt;
+  }
+  // Called from run_item, from its thread, whenever more of the item is known. so_far gives the item's arrays as they are
+  // then, NaN where not computed; it costs a copy and is valid during the call. Watching changes no number.
+  using OnPartial = std::function<void(int64_t item, const std::function<std::vector<NamedArray>()>& so_far)>;
+  virtual void on_partial(OnPartial f) { (void)f; }
   // Rows a batch may have at most; chosen once by the runner. An analysis that does not batch ignores it.
   virtual void set_batch(int64_t rows) { (void)rows; }
 };
@@ -59,6 +57,8 @@ class AnalysisRun {
 struct AnalysisKind {
   AnalysisInfo info;
   std::function<std::unique_ptr<AnalysisRun>(const AnalysisInput&)> start;
+  ParamSchema schema{};                // of a built-in one: the params.json of its folder, filled in by the registry
+  std::string plugin_file{}, plugin_hash{};            // the library it came from and its SHA-256; empty: built in
 };
 
 }  // namespace microtome

@@ -21,24 +21,32 @@ std::vector<const AnalysisKind*> Registry::all() const {
   return out;
 }
 
-const Registry& builtin() {
-  static const Registry registry = [] {
-    Registry r;
-    register_all(r);
-    return r;
-  }();
-  return registry;
+const AnalysisKind& Registry::get(const std::string& name, const std::string& where) const {
+  if (const AnalysisKind* kind = find(name)) return *kind;
+  throw Error(StatusCode::kNotFound, "there is no analysis '" + name + "'", where, "known are " + names());
 }
 
-const ParamSchema& schema_of(const std::string& name) {
-  static const std::map<std::string, ParamSchema> schemas = [] {
-    std::map<std::string, ParamSchema> out;
-    for (const auto& [folder, text] : embedded_params()) out[folder] = parse_param_schema(text, folder + "/params.json");
+std::string Registry::names() const {
+  std::string out;
+  for (const auto& [name, _] : kinds_) out += (out.empty() ? "" : ", ") + name;
+  return out;
+}
+
+const Registry& builtin() {
+  static const Registry registry = [] {
+    std::map<std::string, std::string> texts(embedded_params().begin(), embedded_params().end());
+    Registry folders, out;
+    register_all(folders);
+    for (const AnalysisKind* k : folders.all()) {
+      AnalysisKind kind = *k;
+      auto it = texts.find(kind.info.name);
+      if (it == texts.end()) throw Error(StatusCode::kInternal, "analysis '" + kind.info.name + "' has no params.json");
+      kind.schema = parse_param_schema(it->second, kind.info.name + "/params.json");
+      out.add(std::move(kind));
+    }
     return out;
   }();
-  auto it = schemas.find(name);
-  if (it == schemas.end()) throw Error(StatusCode::kInternal, "analysis '" + name + "' has no params.json");
-  return it->second;
+  return registry;
 }
 
 }  // namespace microtome::analyses

@@ -1,4 +1,5 @@
-// registry.h — the analyses by name; folders of analysis/ register themselves (resources/cmake/Registry.cmake).
+// registry.h — the analyses by name; folders of analysis/ register themselves (resources/cmake/Registry.cmake), and
+// plug-ins are added to a copy of the built-in ones at program start (app/engine/plugin_analyses.h).
 #pragma once
 
 #include <map>
@@ -13,7 +14,10 @@ class Registry {
  public:
   void add(AnalysisKind kind);                         // throws Error(kInternal) on a second registration
   const AnalysisKind* find(const std::string& name) const;
+  // Error(kNotFound) lists the known names.
+  const AnalysisKind& get(const std::string& name, const std::string& where) const;
   std::vector<const AnalysisKind*> all() const;        // by name
+  std::string names() const;                           // "ablation, attention, …"
 
  private:
   std::map<std::string, AnalysisKind> kinds_;
@@ -21,7 +25,5 @@ class Registry {
 
 void register_all(Registry& registry);                 // generated
 const Registry& builtin();
-// The schema in params.json of the folder of this name.
-const ParamSchema& schema_of(const std::string& name);
 
 }  // namespace microtome::analyses

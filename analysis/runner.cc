@@ -22,6 +22,43 @@ bool out_of_memory(const std::string& text) {
   return text.find("out of memory") != std::string::npos || text.find("not enough memory") != std::string::npos;
 }
 
+// Shows what is known of a run. Whatever goes wrong here is no reason for the run to fail.
+class Watch {
+ public:
+  using Items = std::vector<std::vector<NamedArray>>;
+  Watch(AnalysisRun& run, Items& items, const PreviewFn& show) : run_(run), items_(items), show_(show), begin_(now_s()) {
+    if (!show_) return;
+    run_.on_partial([this](int64_t item, const std::function<std::vector<NamedArray>()>& so_far) {
+      look([&] { items_.at(static_cast<size_t>(item)) = so_far(); });
+    });
+  }
+  ~Watch() {
+    if (show_) run_.on_partial({});
+  }
+  Watch(const Watch&) = delete;
+  void item_done() {
+    look([] {});
+  }
+
+ private:
+  template <class F>
+  void look(const F& take) {
+    double from = now_s();
+    if (!show_ || spent_ > 0.2 + 0.05 * (from - begin_)) return;
+    try {
+      take();
+      if (std::optional<AnalysisResult> so_far = run_.preview(items_)) show_(*so_far);
+    } catch (...) {
+    }
+    spent_ += now_s() - from;
+  }
+
+  AnalysisRun& run_;
+  Items& items_;
+  const PreviewFn& show_;
+  double begin_, spent_ = 0;
+};
+
 Json token_json(const Tokenizer* tokenizer, const std::vector<int64_t>& ids) {
   Json out = Json::array();
   for (const std::string& t : engine::token_texts(tokenizer, ids)) out.push_back(t);
@@ -74,16 +111,11 @@ std::string make_context(const LoadedModel& m, const Dataset& dataset, const Ana
   return out.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 
-RunOutcome run_analysis(const LoadedModel& loaded, const Dataset& dataset, const RunSettings& settings,
-                        ResultStore* store, Progress& progress) {
+RunOutcome run_analysis(const analyses::Registry& registry, const LoadedModel& loaded, const Dataset& dataset,
+                        const RunSettings& settings, ResultStore* store, Progress& progress, const PreviewFn& preview) {
   double begin = now_s();
-  const AnalysisKind* kind = analyses::builtin().find(settings.analysis);
-  if (!kind) {
-    std::string known;
-    for (const AnalysisKind* k : analyses::builtin().all()) known += (known.empty() ? "" : ", ") + k->info.name;
-    throw Error(StatusCode::kNotFound, "there is no analysis '" + settings.analysis + "'", "run", "known are " + known);
-  }
-  const ParamSchema& schema = analyses::schema_of(settings.analysis);
+  const AnalysisKind* kind = &registry.get(settings.analysis, "run");
+  const ParamSchema& schema = kind->schema;
   AnalysisInput input{*loaded.model, loaded.tokenizer.get(), dataset, resolve_params(schema, settings.params).value(),
                       settings.seed, parse_form(settings.form)};
 
@@ -109,6 +141,7 @@ RunOutcome run_analysis(const LoadedModel& loaded, const Dataset& dataset, const
   spec.seed = settings.seed;
   spec.command = settings.command;
   spec.device = settings.device;
+  spec.plugin_hash = kind->plugin_hash;
   out.key = make_run_key(spec);
   out.context_json = make_context(loaded, dataset, kind->info, settings);
 
@@ -137,6 +170,7 @@ RunOutcome run_analysis(const LoadedModel& loaded, const Dataset& dataset, const
   run->set_batch(batch);
   if (store) {
     Json versions = {{"microtome", "0.1.0"}, {"libtorch", MICROTOME_TORCH_VERSION}};
+    if (!kind->plugin_file.empty()) versions["plugin"] = kind->plugin_file;
     attempt = store->begin_attempt(run_id, settings.device, versions.dump()).value();
     auto stored = [](const Status& s) { if (!s) throw Error(s); };
     stored(store->set_items_total(run_id, items));
@@ -150,6 +184,7 @@ RunOutcome run_analysis(const LoadedModel& loaded, const Dataset& dataset, const
   };
   try {
     std::vector<std::vector<NamedArray>> results(static_cast<size_t>(items));
+    Watch watch(*run, results, preview);
     for (int64_t i = 0; i < items; ++i) {
       auto& slot = results[static_cast<size_t>(i)];
       if (std::binary_search(done.begin(), done.end(), i)) {
@@ -179,6 +214,7 @@ RunOutcome run_analysis(const LoadedModel& loaded, const Dataset& dataset, const
         Status s = store->put_item(run_id, i, slot);
         if (!s) throw Error(s);
       }
+      watch.item_done();
     }
     out.result = run->finish(results);
     for (const std::string& w : dataset.warnings) out.result.warnings.push_back(w);

@@ -21,7 +21,7 @@ inline AnalysisResult run_whole(const std::string& name, const Model& model, con
   at::NoGradGuard no_grad;
   const AnalysisKind* kind = analyses::builtin().find(name);
   if (!kind) throw Error(StatusCode::kInternal, "analysis '" + name + "' is not registered");
-  AnalysisInput input{model, nullptr,         dataset, resolve_params(analyses::schema_of(name), params).value(),
+  AnalysisInput input{model, nullptr,         dataset, resolve_params(kind->schema, params).value(),
                       seed,  MixerForm::kAuto};
   std::unique_ptr<AnalysisRun> run = kind->start(input);
   run->set_batch(batch);

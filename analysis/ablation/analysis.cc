@@ -77,8 +77,20 @@ class Run : public AnalysisRun {
     if (grid_->by_pos()) axes.push_back("pos");
     if (grid_->by_head()) axes.push_back("head");
     axes.push_back("prompt");
-    std::vector<NamedArray> out;
-    for (const auto& [name, t] : grid_->run_layer(layer, batch_, progress)) out.push_back(to_array(name, axes, t));
+    auto arrays = [&](const PatchGrid::Cells& cells) {
+      std::vector<NamedArray> out;
+      for (const auto& [name, t] : cells) out.push_back(to_array(name, axes, t));
+      return out;
+    };
+    std::function<void(const PatchGrid::Cells&)> watch;
+    if (on_partial_) watch = [&](const PatchGrid::Cells& cells) { on_partial_(layer, [&] { return arrays(cells); }); };
+    return arrays(grid_->run_layer(layer, batch_, progress, watch));
+  }
+  void on_partial(OnPartial f) override { on_partial_ = std::move(f); }
+
+  std::optional<AnalysisResult> preview(const std::vector<std::vector<NamedArray>>& items) override {
+    AnalysisResult out;
+    out.artifacts.push_back(cost_map(GridResult(input_, *grid_, site_), items));
     return out;
   }
 
@@ -93,15 +105,8 @@ class Run : public AnalysisRun {
     };
     out.summary = {summarise("clean_" + metric_, list(clean), unit, "metric of the clean run", input_.seed),
                    summarise("clean_loss", list(clean_loss), "nats", "mean next-token loss of the clean run", input_.seed)};
-    TensorMap map = grid.tensor_map("ablation_" + site_.name, "Ablating " + site_.name + " (" + kind_ + ")");
-    at::Tensor value = grid.stack_layers(items, "value"), mean_value = nan_mean(value, -1);
-    at::Tensor drop = clean.mean() - mean_value;
-    map.arrays.push_back(to_array("drop", grid.axes(), drop.to(at::kFloat), unit, metric_ + " of the clean run minus after ablation"));
-    map.arrays.push_back(to_array("value", grid.axes(), mean_value.to(at::kFloat), unit, metric_ + " after ablation, mean over prompts"));
-    map.arrays.push_back(to_array("kl", grid.axes(), nan_mean(grid.stack_layers(items, "kl"), -1).to(at::kFloat), "nats", "KL(clean ‖ ablated) at the last position"));
-    map.arrays.push_back(to_array("loss", grid.axes(), nan_mean(grid.stack_layers(items, "loss"), -1).to(at::kFloat), "nats", "mean next-token cross entropy"));
-    map.looks = {{"drop", "diverging"}, {"value", "diverging"}, {"kl", "sequential"}, {"loss", "sequential"}};
-    out.artifacts.push_back(map);
+    out.artifacts.push_back(cost_map(grid, items));
+    at::Tensor value = grid.stack_layers(items, "value"), drop = clean.mean() - nan_mean(value, -1);
     double span = clean.mean().item<double>();
     if (std::abs(span) > 1e-9) {
       out.artifacts.push_back(grid.top_table(value, clean, -span));
@@ -111,6 +116,20 @@ class Run : public AnalysisRun {
   }
 
  private:
+  TensorMap cost_map(const GridResult& grid, const std::vector<std::vector<NamedArray>>& items) {
+    at::Tensor clean = grid_->base_metric();
+    std::string unit = Metric::unit(metric_);
+    TensorMap map = grid.tensor_map("ablation_" + site_.name, "Ablating " + site_.name + " (" + kind_ + ")");
+    at::Tensor value = grid.stack_layers(items, "value"), mean_value = nan_mean(value, -1);
+    at::Tensor drop = clean.mean() - mean_value;
+    map.arrays.push_back(to_array("drop", grid.axes(), drop.to(at::kFloat), unit, metric_ + " of the clean run minus after ablation"));
+    map.arrays.push_back(to_array("value", grid.axes(), mean_value.to(at::kFloat), unit, metric_ + " after ablation, mean over prompts"));
+    map.arrays.push_back(to_array("kl", grid.axes(), nan_mean(grid.stack_layers(items, "kl"), -1).to(at::kFloat), "nats", "KL(clean ‖ ablated) at the last position"));
+    map.arrays.push_back(to_array("loss", grid.axes(), nan_mean(grid.stack_layers(items, "loss"), -1).to(at::kFloat), "nats", "mean next-token cross entropy"));
+    map.looks = {{"drop", "diverging"}, {"value", "diverging"}, {"kl", "sequential"}, {"loss", "sequential"}};
+    return map;
+  }
+
   void read_reference(const std::string& text) {
     Json rows = parse_json(text, "reference_ids").value();
     if (!rows.is_array() || rows.empty()) throw Error(StatusCode::kBadInput, "not a list of lists of ids", "reference_ids", "write [[1,2,3]]");
@@ -156,6 +175,7 @@ class Run : public AnalysisRun {
   std::vector<at::Tensor> reference_;
   std::map<int64_t, at::Tensor> means_;
   std::unique_ptr<PatchGrid> grid_;
+  OnPartial on_partial_;
   int64_t batch_ = 256;
 };
 

@@ -55,30 +55,32 @@ class Run : public AnalysisRun {
   void set_batch(int64_t rows) override { batch_ = rows; }
 
   std::vector<NamedArray> run_item(int64_t layer, Progress& progress) override {
-    at::Tensor value = grid_->run_layer(layer, batch_, progress).at("value");
-    return {to_array("value_prompts", cell_axes(), value)};
+    auto arrays = [&](const PatchGrid::Cells& cells) {
+      return std::vector<NamedArray>{to_array("value_prompts", cell_axes(), cells.at("value"))};
+    };
+    std::function<void(const PatchGrid::Cells&)> watch;
+    if (on_partial_) watch = [&](const PatchGrid::Cells& cells) { on_partial_(layer, [&] { return arrays(cells); }); };
+    return arrays(grid_->run_layer(layer, batch_, progress, watch));
+  }
+  void on_partial(OnPartial f) override { on_partial_ = std::move(f); }
+
+  std::optional<AnalysisResult> preview(const std::vector<std::vector<NamedArray>>& items) override {
+    GridResult grid(input_, *grid_, site_);
+    AnalysisResult out;
+    out.artifacts.push_back(effect_map(grid, grid.stack_layers(items, "value_prompts")));
+    return out;
   }
 
   AnalysisResult finish(const std::vector<std::vector<NamedArray>>& items) override {
     GridResult grid(input_, *grid_, site_);
-    at::Tensor base = grid_->base_metric(), source = other_->base_metric();
-    at::Tensor clean = noise_ ? base : source, corrupted = noise_ ? source : base;
     at::Tensor value = grid.stack_layers(items, "value_prompts");
+    TensorMap map = effect_map(grid, value);
+    const auto& [clean, corrupted] = ends();
     double span = (clean - corrupted).mean().item<double>();
-    if (!(std::abs(span) > 1e-9))
-      throw Error(StatusCode::kBadInput, "the metric '" + metric_ + "' is the same on clean and corrupted prompts",
-                  "activation_patching", "choose another metric, or prompts that the model answers differently");
-    at::Tensor mean_value = nan_mean(value, -1);
-    at::Tensor effect = (mean_value - corrupted.mean()) / span;
-
     AnalysisResult out;
     std::string unit = Metric::unit(metric_);
     out.summary = {summarise("clean_" + metric_, to_list(clean), unit, "metric of the clean run", input_.seed),
                    summarise("corrupted_" + metric_, to_list(corrupted), unit, "metric of the corrupted run", input_.seed)};
-    TensorMap map = grid.tensor_map("activation_patching_" + site_.name, "Patching " + site_.name + ": share of the clean answer brought back");
-    map.arrays.push_back(to_array("effect", grid.axes(), effect.to(at::kFloat), "", "(value - corrupted) / (clean - corrupted): 0 corrupted, 1 clean"));
-    map.arrays.push_back(to_array("value", grid.axes(), mean_value.to(at::kFloat), unit, metric_ + " after patching, mean over prompts"));
-    map.looks = {{"effect", "diverging"}, {"value", "diverging"}};
     out.artifacts.push_back(map);
     TensorMap all;
     all.name = "activation_patching_" + site_.name + "_prompts";
@@ -91,12 +93,35 @@ class Run : public AnalysisRun {
     out.artifacts.push_back(all);
     grid.add_labels(out, value, corrupted, span);
     out.artifacts.push_back(grid.top_table(value, corrupted, span));
-    grid.add_findings(out, effect, noise_ ? "Putting the corrupted value into" : "Putting the clean value into",
+    grid.add_findings(out, (nan_mean(value, -1) - corrupted.mean()) / span, noise_ ? "Putting the corrupted value into" : "Putting the clean value into",
                       noise_ ? "leaves" : "brings back", "of the clean answer");
     return out;
   }
 
  private:
+  // The metric of the clean and of the corrupted run, each prompt. Throws Error(kBadInput) where their means are equal.
+  const std::pair<at::Tensor, at::Tensor>& ends() {
+    if (ends_.first.defined()) return ends_;
+    at::Tensor base = grid_->base_metric(), source = other_->base_metric();
+    at::Tensor clean = noise_ ? base : source, corrupted = noise_ ? source : base;
+    if (!(std::abs((clean - corrupted).mean().item<double>()) > 1e-9))
+      throw Error(StatusCode::kBadInput, "the metric '" + metric_ + "' is the same on clean and corrupted prompts",
+                  "activation_patching", "choose another metric, or prompts that the model answers differently");
+    other_.reset();                    // with the residuals that it holds
+    return ends_ = {clean, corrupted};
+  }
+
+  TensorMap effect_map(const GridResult& grid, const at::Tensor& value) {
+    const auto& [clean, corrupted] = ends();
+    at::Tensor mean_value = nan_mean(value, -1);
+    at::Tensor effect = (mean_value - corrupted.mean()) / (clean - corrupted).mean().item<double>();
+    TensorMap map = grid.tensor_map("activation_patching_" + site_.name, "Patching " + site_.name + ": share of the clean answer brought back");
+    map.arrays.push_back(to_array("effect", grid.axes(), effect.to(at::kFloat), "", "(value - corrupted) / (clean - corrupted): 0 corrupted, 1 clean"));
+    map.arrays.push_back(to_array("value", grid.axes(), mean_value.to(at::kFloat), Metric::unit(metric_), metric_ + " after patching, mean over prompts"));
+    map.looks = {{"effect", "diverging"}, {"value", "diverging"}};
+    return map;
+  }
+
   std::vector<std::string> cell_axes() const {
     std::vector<std::string> a;
     if (grid_->by_pos()) a.push_back("pos");
@@ -112,6 +137,8 @@ class Run : public AnalysisRun {
   AnalysisInput input_;
   Site site_;
   std::unique_ptr<PatchGrid> grid_, other_;
+  std::pair<at::Tensor, at::Tensor> ends_;
+  OnPartial on_partial_;
   std::string metric_;
   bool noise_ = false;
   int64_t batch_ = 256;

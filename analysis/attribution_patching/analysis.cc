@@ -109,25 +109,20 @@ class Run : public AnalysisRun {
             to_array("source", {"prompt"}, source_metric.to(at::kCPU, at::kDouble))};
   }
 
+  std::optional<AnalysisResult> preview(const std::vector<std::vector<NamedArray>>& items) override {
+    Gathered known = gather(items);
+    if (known.done.empty()) return std::nullopt;
+    AnalysisResult out;
+    out.artifacts.push_back(effect_map(GridResult(input_, *grid_, site_), known));
+    return out;
+  }
+
   AnalysisResult finish(const std::vector<std::vector<NamedArray>>& items) override {
     GridResult grid(input_, *grid_, site_);
-    int64_t total = static_cast<int64_t>(input_.dataset.pairs.size());
-    std::vector<int64_t> shape{static_cast<int64_t>(input_.model.config().layers.size())};
-    if (grid_->by_pos()) shape.push_back(grid_->width());
-    if (grid_->by_head()) shape.push_back(grid_->max_heads());
-    shape.push_back(total);
-    at::Tensor effect = at::full(shape, NAN, at::kDouble), base = at::full({total}, NAN, at::kDouble), source = base.clone();
-    for (size_t i = 0; i < items.size(); ++i) {
-      const PromptGroup& g = groups_[i];
-      at::Tensor columns = at::tensor(g.prompts, at::kLong);
-      at::Tensor part = to_tensor(find_array(items[i], "effect"));
-      at::Tensor target = grid_->by_pos() ? effect.narrow(1, grid_->width() - g.length, g.length) : effect;
-      target.index_copy_(-1, columns, part);
-      base.index_copy_(0, columns, to_tensor(find_array(items[i], "base")));
-      source.index_copy_(0, columns, to_tensor(find_array(items[i], "source")));
-    }
+    Gathered all_prompts = gather(items);
+    const at::Tensor &effect = all_prompts.effect, &base = all_prompts.base, &source = all_prompts.source;
     at::Tensor clean = noise_ ? base : source, corrupted = noise_ ? source : base;
-    double span = (clean - corrupted).mean().item<double>();
+    double span = all_prompts.span();
     at::Tensor mean = nan_mean(effect, -1);
     AnalysisResult out;
     std::string unit = Metric::unit(metric_);
@@ -137,14 +132,7 @@ class Run : public AnalysisRun {
     };
     out.summary = {summarise("clean_" + metric_, list(clean), unit, "metric of the clean run", input_.seed),
                    summarise("corrupted_" + metric_, list(corrupted), unit, "metric of the corrupted run", input_.seed)};
-    TensorMap map = grid.tensor_map("attribution_patching_" + site_.name, "Attribution patching of " + site_.name);
-    map.arrays.push_back(to_array("effect", grid.axes(), mean.to(at::kFloat), unit, "(clean - corrupted) · gradient, mean over prompts"));
-    map.looks["effect"] = "diverging";
-    if (std::abs(span) > 1e-9) {
-      map.arrays.push_back(to_array("effect_normalised", grid.axes(), (mean / std::abs(span)).to(at::kFloat), "", "effect over the difference of the metric between the runs"));
-      map.looks["effect_normalised"] = "diverging";
-    }
-    out.artifacts.push_back(map);
+    out.artifacts.push_back(effect_map(grid, all_prompts));
     TensorMap all;
     all.name = "attribution_patching_" + site_.name + "_prompts";
     all.title = "Every prompt";
@@ -161,6 +149,49 @@ class Run : public AnalysisRun {
   }
 
  private:
+  struct Gathered {
+    at::Tensor effect, base, source;   // [layer, pos?, head?, prompt], [prompt]; NaN for prompts not run yet
+    std::vector<int64_t> done;         // prompts that ran, rising
+    // How far the two runs' metric is apart, whichever is the base.
+    double span() const { return (source - base).index_select(0, at::tensor(done, at::kLong)).mean().item<double>(); }
+  };
+  Gathered gather(const std::vector<std::vector<NamedArray>>& items) const {
+    int64_t total = static_cast<int64_t>(input_.dataset.pairs.size());
+    std::vector<int64_t> shape{static_cast<int64_t>(input_.model.config().layers.size())};
+    if (grid_->by_pos()) shape.push_back(grid_->width());
+    if (grid_->by_head()) shape.push_back(grid_->max_heads());
+    shape.push_back(total);
+    Gathered out;
+    out.effect = at::full(shape, NAN, at::kDouble);
+    out.base = at::full({total}, NAN, at::kDouble);
+    out.source = out.base.clone();
+    for (size_t i = 0; i < items.size(); ++i) {
+      if (items[i].empty()) continue;
+      const PromptGroup& g = groups_[i];
+      out.done.insert(out.done.end(), g.prompts.begin(), g.prompts.end());
+      at::Tensor columns = at::tensor(g.prompts, at::kLong);
+      at::Tensor target = grid_->by_pos() ? out.effect.narrow(1, grid_->width() - g.length, g.length) : out.effect;
+      target.index_copy_(-1, columns, to_tensor(find_array(items[i], "effect")));
+      out.base.index_copy_(0, columns, to_tensor(find_array(items[i], "base")));
+      out.source.index_copy_(0, columns, to_tensor(find_array(items[i], "source")));
+    }
+    std::sort(out.done.begin(), out.done.end());
+    return out;
+  }
+
+  TensorMap effect_map(const GridResult& grid, const Gathered& all) const {
+    at::Tensor mean = nan_mean(all.effect, -1);
+    double span = all.span();
+    TensorMap map = grid.tensor_map("attribution_patching_" + site_.name, "Attribution patching of " + site_.name);
+    map.arrays.push_back(to_array("effect", grid.axes(), mean.to(at::kFloat), Metric::unit(metric_), "(clean - corrupted) · gradient, mean over prompts"));
+    map.looks["effect"] = "diverging";
+    if (std::abs(span) > 1e-9) {
+      map.arrays.push_back(to_array("effect_normalised", grid.axes(), (mean / std::abs(span)).to(at::kFloat), "", "effect over the difference of the metric between the runs"));
+      map.looks["effect_normalised"] = "diverging";
+    }
+    return map;
+  }
+
   AnalysisInput input_;
   Site site_;
   std::string metric_;

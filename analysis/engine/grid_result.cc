@@ -57,7 +57,13 @@ std::vector<std::string> GridResult::axes() const {
 
 at::Tensor GridResult::stack_layers(const std::vector<std::vector<NamedArray>>& items, const std::string& name) const {
   std::vector<at::Tensor> layers;
-  for (const auto& item : items) layers.push_back(to_tensor(find_array(item, name)).to(at::kDouble));
+  std::vector<int64_t> cells;
+  if (by_position_) cells.push_back(grid_.width());
+  if (site_.shape != Site::Shape::kPos) cells.push_back(grid_.max_heads());
+  cells.push_back(static_cast<int64_t>(input_.dataset.pairs.size()));
+  for (const auto& item : items)
+    layers.push_back(item.empty() ? at::full(cells, NAN, at::kDouble)
+                                  : to_tensor(find_array(item, name)).to(at::kDouble));
   return at::stack(layers, 0);
 }
 

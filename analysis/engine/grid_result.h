@@ -15,7 +15,7 @@ class GridResult {
   GridResult(const AnalysisInput& input, const PatchGrid& grid, const Site& site);
 
   std::vector<std::string> axes() const;               // "layer", then "pos", "head"
-  // [layer, cells…, prompt] from the items (one a layer), float64.
+  // [layer, cells…, prompt] from the items (one a layer), float64; NaN where an item is not there yet (empty).
   at::Tensor stack_layers(const std::vector<std::vector<NamedArray>>& items, const std::string& name) const;
   TensorMap tensor_map(std::string name, std::string title) const;   // labels filled in, no arrays yet
   // Effect at each prompt's own labelled position: adds a TensorMap with effect_by_label [layer(,head),label] where lines

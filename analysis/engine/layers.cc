@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <cstdio>
 #include <limits>
@@ -36,6 +37,22 @@ int64_t most_state_heads(const Model& model) {
 
 std::string head_name(int64_t layer, int64_t head) { return std::to_string(layer) + "." + std::to_string(head); }
 
+std::vector<bool> chosen_heads(const std::string& text, int64_t heads) {
+  if (text == "all" || text.empty()) return std::vector<bool>(static_cast<size_t>(heads), true);
+  std::vector<bool> out(static_cast<size_t>(heads), false);
+  const char *p = text.data(), *end = p + text.size();
+  while (p < end) {
+    int64_t h = -1;
+    auto [next, error] = std::from_chars(p, end, h);
+    if (error != std::errc() || h < 0 || h >= heads || (next < end && *next != ','))
+      throw Error(StatusCode::kBadInput, "heads is '" + text + "'", "param heads",
+                  "give 'all' or numbers from 0 to " + std::to_string(heads - 1) + " with commas between");
+    out[static_cast<size_t>(h)] = true;
+    p = next + (next < end);
+  }
+  return out;
+}
+
 at::Tensor stream_layers(const Model& model, const at::Tensor& tokens, MixerForm form, int64_t span,
                          const std::function<std::vector<WantedPoint>(int64_t)>& wanted, const OnLayer& on_layer) {
   int64_t length = tokens.size(1);
@@ -67,6 +84,47 @@ at::Tensor stream_layers(const Model& model, const at::Tensor& tokens, MixerForm
     x = parts.size() == 1 ? parts[0] : at::cat(parts, 1);
   }
   return x;
+}
+
+void walk_layer(const Model& model, int64_t layer, const at::Tensor& tokens, const at::Tensor& entry, MixerForm form,
+                int64_t begin, int64_t step, const std::function<void(const LayerSpan&, HookPlan&)>& prepare,
+                const std::function<void(const LayerSpan&, const ActivationCache&)>& on_span) {
+  int64_t length = tokens.size(1);
+  RunState state;
+  for (int64_t from = 0; from < length;) {
+    LayerSpan span;
+    span.first = from;
+    span.looked_at = from >= begin;
+    span.count = span.looked_at ? std::min(step, length - from) : begin - from;
+    HookPlan plan;
+    plan.form = form;
+    plan.logits = false;
+    plan.stop_before_layer = layer + 1;
+    prepare(span, plan);
+    state.first_layer = layer;
+    state.residual = entry.narrow(1, from, span.count);
+    ForwardResult run = model.forward(tokens.narrow(1, from, span.count), plan, &state);
+    on_span(span, run.cache);
+    from += span.count;
+  }
+}
+
+at::Tensor final_scale(const Model& model, const at::Tensor& residual) {
+  std::vector<at::Tensor> parts;
+  int64_t rows = residual.size(0), chunk = logit_rows(model);
+  for (int64_t from = 0; from < rows; from += chunk) {
+    at::Tensor x = residual.narrow(0, from, std::min(chunk, rows - from));
+    HookPlan plan;
+    plan.logits = false;
+    plan.capture("ln_final.hook_scale");
+    RunState state;
+    state.keep = false;
+    state.first_layer = layer_count(model);
+    state.residual = x.unsqueeze(1);
+    at::Tensor tokens = at::zeros({x.size(0), 1}, x.options().dtype(at::kLong));
+    parts.push_back(model.forward(tokens, plan, &state).cache.get("ln_final.hook_scale").flatten(0, 1));
+  }
+  return parts.size() == 1 ? parts[0] : at::cat(parts);
 }
 
 at::Tensor unembed(const Model& model, const at::Tensor& residual) {

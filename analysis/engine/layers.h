@@ -19,6 +19,8 @@ int64_t layer_count(const Model& model);
 int64_t most_heads(const Model& model);              // query heads of the widest layer
 int64_t most_state_heads(const Model& model);        // of the recurrent layers; 0: there are none
 std::string head_name(int64_t layer, int64_t head);  // "2.0"
+// The parameter `heads`: "all" or "0,3" → a flag a head. Throws Error(kBadInput) naming the range.
+std::vector<bool> chosen_heads(const std::string& text, int64_t heads);
 
 struct WantedPoint {
   std::string name;                // relative to the block: "attn.hook_pattern"
@@ -34,11 +36,24 @@ using OnLayer = std::function<void(int64_t layer, int64_t first, const Activatio
 at::Tensor stream_layers(const Model& model, const at::Tensor& tokens, MixerForm form, int64_t span,
                          const std::function<std::vector<WantedPoint>(int64_t layer)>& wanted, const OnLayer& on_layer);
 
+// One layer over a few tokens at a time, so that what is asked of it (states above all) is never held for all of them.
+struct LayerSpan {
+  int64_t first = 0, count = 0;
+  bool looked_at = true;           // false: tokens before `begin`, which run in one go
+};
+// entry: the layer's hook_resid_pre [batch, pos, d_model]. Tokens from `begin` on run `step` at a time, the layer's state
+// kept between. prepare adds captures and edits to a span's plan, on_span is given what they caught.
+void walk_layer(const Model& model, int64_t layer, const at::Tensor& tokens, const at::Tensor& entry, MixerForm form,
+                int64_t begin, int64_t step, const std::function<void(const LayerSpan&, HookPlan&)>& prepare,
+                const std::function<void(const LayerSpan&, const ActivationCache&)>& on_span);
+
 // Final norm and unembedding of residuals [n, d_model] → logits [n, vocab].
 at::Tensor unembed(const Model& model, const at::Tensor& residual);
 // The direct effect of residual contributions [n, d_model] on the logits, up to the positive scale of the final norm:
 // centred where the norm centres, times its gain, times the unembedding; biases left out. → [n, vocab]
 at::Tensor direct_logits(const Model& model, const at::Tensor& contribution);
+// The final norm's divisor of residuals [n, d_model] → [n, 1].
+at::Tensor final_scale(const Model& model, const at::Tensor& residual);
 // Rows of logits that fit comfortably in memory at a time.
 int64_t logit_rows(const Model& model);
 

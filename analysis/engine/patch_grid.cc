@@ -264,7 +264,8 @@ void PatchGrid::write(std::map<std::string, at::Tensor>& out, size_t group, cons
   }
 }
 
-std::map<std::string, at::Tensor> PatchGrid::run_layer(int64_t layer, int64_t batch_rows, Progress& progress) {
+PatchGrid::Cells PatchGrid::run_layer(int64_t layer, int64_t batch_rows, Progress& progress,
+                                      const std::function<void(const Cells& so_far)>& on_batch) {
   std::map<std::string, at::Tensor> out = empty_result();
   if (!has_site(layer)) return out;
   const Site& site = options_.site;
@@ -341,6 +342,7 @@ std::map<std::string, at::Tensor> PatchGrid::run_layer(int64_t layer, int64_t ba
       if (!options_.loss && !group.metric->needs_all_positions()) plan.logit_positions = std::vector<int64_t>{-1};
       at::Tensor logits = input_.model.forward(repeat_rows(group.base_tokens.slice(1, start), copies), plan, &state).logits;
       write(out, g, chunk, measure(g, logits, copies, start));
+      if (on_batch) on_batch(out);
       done += copies;
       progress.step(done, total, "layer " + std::to_string(layer));
     }
@@ -348,26 +350,40 @@ std::map<std::string, at::Tensor> PatchGrid::run_layer(int64_t layer, int64_t ba
   return out;
 }
 
+at::Tensor PatchGrid::whole_run(size_t group, int64_t layer, const Cell& cell, const at::Tensor& value, bool last_only) const {
+  HookPlan plan;
+  plan.form = input_.form;
+  if (last_only) plan.logit_positions = std::vector<int64_t>{-1};
+  std::vector<int64_t> positions;
+  if (cell.pos >= 0) positions.push_back(cell.pos);
+  const at::Tensor& tokens = groups_[group].base_tokens;
+  plan.edit(point(options_.site, layer), make_edit({cell}, value, tokens.size(0), options_.site.name == "pattern"), positions);
+  return input_.model.forward(tokens, plan).logits;
+}
+
 std::map<std::string, at::Tensor> PatchGrid::run_layer_reference(int64_t layer, Progress& progress) {
   std::map<std::string, at::Tensor> out = empty_result();
   if (!has_site(layer)) return out;
   for (size_t g = 0; g < groups_.size(); ++g) {
-    const GridGroup& group = groups_[g];
     base(g);
     at::Tensor value = replacement(g, layer);
     std::vector<Cell> todo = cells(g, layer);
     for (size_t c = 0; c < todo.size(); ++c) {
-      HookPlan plan;
-      plan.form = input_.form;
-      std::vector<int64_t> positions;
-      if (todo[c].pos >= 0) positions.push_back(todo[c].pos);
-      plan.edit(point(options_.site, layer), make_edit({todo[c]}, value, group.base_tokens.size(0), options_.site.name == "pattern"), positions);
-      at::Tensor logits = input_.model.forward(group.base_tokens, plan).logits;
-      write(out, g, {todo[c]}, measure(g, logits, 1, 0));
+      write(out, g, {todo[c]}, measure(g, whole_run(g, layer, todo[c], value, false), 1, 0));
       progress.step(static_cast<int64_t>(c) + 1, static_cast<int64_t>(todo.size()));
     }
   }
   return out;
+}
+
+at::Tensor PatchGrid::cell_logits(size_t group, int64_t layer, int64_t pos, int64_t head) {
+  int64_t layers = static_cast<int64_t>(input_.model.config().layers.size());
+  auto outside = [](int64_t index, bool has_axis, int64_t size) { return has_axis ? index < 0 || index >= size : index != -1; };
+  if (layer < 0 || layer >= layers || !has_site(layer) || outside(pos, by_pos(), groups_.at(group).prompts.length) ||
+      outside(head, by_head(), heads(layer)))
+    throw Error(StatusCode::kBadInput, "the grid of site '" + options_.site.name + "' has no cell at layer " + std::to_string(layer) +
+                ", position " + std::to_string(pos) + ", head " + std::to_string(head), "patching", "choose a cell that has a value");
+  return whole_run(group, layer, {pos, head}, replacement(group, layer), true).select(1, 0);
 }
 
 }  // namespace microtome::engine

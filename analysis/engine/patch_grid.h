@@ -66,10 +66,17 @@ class PatchGrid {
   const std::vector<GridGroup>& groups() const { return groups_; }
 
   // All cells of a layer: "value" (and "kl", "loss") [pos?, head?, prompt], float64; NaN where the cell does not exist.
-  std::map<std::string, at::Tensor> run_layer(int64_t layer, int64_t batch_rows, Progress& progress);
+  // on_batch is given them after every batch of cells, those not run yet NaN; it decides nothing about the batches.
+  using Cells = std::map<std::string, at::Tensor>;
+  Cells run_layer(int64_t layer, int64_t batch_rows, Progress& progress,
+                  const std::function<void(const Cells& so_far)>& on_batch = {});
   // The same, each cell by a whole forward from the first layer and position with every logit computed: what the
   // benchmark and the tests hold the grid against.
   std::map<std::string, at::Tensor> run_layer_reference(int64_t layer, Progress& progress);
+  // What the model says with one cell changed: logits at the last position [prompts, vocab] of one group. pos counts in the
+  // group's own prompts; -1 where the grid has no such axis. The group needs no metric. Throws Error(kBadInput) for a cell
+  // that the grid does not have.
+  at::Tensor cell_logits(size_t group, int64_t layer, int64_t pos, int64_t head);
 
  private:
   struct Base;                         // residuals, last logits, losses of one group's base run
@@ -78,6 +85,7 @@ class PatchGrid {
   at::Tensor replacement(size_t group, int64_t layer);
   at::Tensor value_in(const at::Tensor& tokens, int64_t layer) const;
   std::vector<Cell> cells(size_t group, int64_t layer) const;
+  at::Tensor whole_run(size_t group, int64_t layer, const Cell& cell, const at::Tensor& value, bool last_only) const;
   Edit make_edit(const std::vector<Cell>& cells, const at::Tensor& value, int64_t prompts, bool pattern) const;
   void write(std::map<std::string, at::Tensor>& out, size_t group, const std::vector<Cell>& cells,
              const std::map<std::string, at::Tensor>& values) const;

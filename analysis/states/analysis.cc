@@ -2,7 +2,6 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <limits>
 
@@ -10,36 +9,18 @@
 #include "analysis/engine/layers.h"
 #include "analysis/engine/prompts.h"
 #include "analysis/registry.h"
+#include "analysis/states/keep.h"
 #include "analysis/states/measure.h"
+#include "analysis/states/walk.h"
 #include "core/base/rng.h"
 
 namespace microtome::analyses {
 namespace {
 
-using engine::block_point;
-
 constexpr int64_t kPromptsPerItem = 16;
-constexpr int64_t kStateBudget = int64_t{1} << 25;  // numbers in the states held at a time
 constexpr size_t kSeriesHeads = 6;
 const double kNaN = std::numeric_limits<double>::quiet_NaN();
 const char* const kByHead[] = {"norm", "effective_rank", "write_norm", "erase", "half_life", "read_norm", "transition"};
-
-// "all" or "0,3" → a flag a head.
-std::vector<bool> chosen_heads(const std::string& text, int64_t heads) {
-  if (text == "all" || text.empty()) return std::vector<bool>(static_cast<size_t>(heads), true);
-  std::vector<bool> out(static_cast<size_t>(heads), false);
-  const char *p = text.data(), *end = p + text.size();
-  while (p < end) {
-    int64_t h = -1;
-    auto [next, error] = std::from_chars(p, end, h);
-    if (error != std::errc() || h < 0 || h >= heads || (next < end && *next != ','))
-      throw Error(StatusCode::kBadInput, "heads is '" + text + "'", "param heads",
-                  "give 'all' or numbers from 0 to " + std::to_string(heads - 1) + " with commas between");
-    out[static_cast<size_t>(h)] = true;
-    p = next + (next < end);
-  }
-  return out;
-}
 
 class StatesRun : public AnalysisRun {
  public:
@@ -54,8 +35,10 @@ class StatesRun : public AnalysisRun {
     engine::require_prompts(input, info, false);
     groups_ = engine::group_prompts(input, false, kPromptsPerItem);
     heads_ = engine::most_state_heads(input.model);
-    chosen_ = chosen_heads(input.params.get_string("heads"), heads_);
+    chosen_ = engine::chosen_heads(input.params.get_string("heads"), heads_);
     top_ = input.params.get_int("top_singular");
+    kept_ = states::parse_kept(input.params.get_string("keep"), input.model,
+                               static_cast<int64_t>(input.dataset.pairs[0].clean_ids.size()));
     for (size_t g = 0; g < groups_.size(); ++g)
       for (int64_t l : recurrent_) items_.emplace_back(g, l);
   }
@@ -88,6 +71,11 @@ class StatesRun : public AnalysisRun {
     }
     out.push_back(
         engine::to_array("delta_mismatch", {"one"}, at::full({1}, mismatch, at::TensorOptions().dtype(at::kDouble))));
+    std::vector<int64_t> kept;
+    for (const states::KeptHead& k : kept_)
+      if (holds_kept(item, k)) kept.push_back(k.head);
+    if (!kept.empty())
+      for (NamedArray& a : states::keep_states(input_, l, kept, progress)) out.push_back(std::move(a));
     return out;
   }
 
@@ -97,6 +85,11 @@ class StatesRun : public AnalysisRun {
   std::map<std::string, at::Tensor> run_rows(int64_t layer, const at::Tensor& tokens, double& mismatch,
                                              Progress& progress) const;
   void add_series(const std::map<std::string, at::Tensor>& all, AnalysisResult& result) const;
+  // The item of the first prompt and the head's layer.
+  bool holds_kept(int64_t item, const states::KeptHead& k) const {
+    const auto& [g, l] = items_.at(static_cast<size_t>(item));
+    return l == k.layer && groups_[g].prompts.front() == 0;
+  }
 
   AnalysisInput input_;
   AnalysisInfo info_;
@@ -104,76 +97,20 @@ class StatesRun : public AnalysisRun {
   std::vector<engine::PromptGroup> groups_;
   std::vector<std::pair<size_t, int64_t>> items_;
   std::vector<bool> chosen_;
+  std::vector<states::KeptHead> kept_;
   int64_t heads_ = 0, top_ = 0, batch_ = 8;
 };
 
 std::map<std::string, at::Tensor> StatesRun::run_rows(int64_t l, const at::Tensor& tokens, double& mismatch,
                                                       Progress& progress) const {
-  const Model& model = input_.model;
-  int64_t length = tokens.size(1), rows = tokens.size(0);
-  HookPlan first;
-  first.form = input_.form;
-  first.logits = false;
-  first.stop_before_layer = l + 1;
-  std::string entry = block_point(l, "hook_resid_pre");
-  first.capture(entry);
-  at::Tensor x = model.forward(tokens, first).cache.get(entry);
-
-  const HookPoint* point = model.catalogue().find(block_point(l, "attn.hook_state"));
-  int64_t numbers = rows;
-  for (size_t a = 2; a < point->sizes.size(); ++a) numbers *= std::max<int64_t>(1, point->sizes[a]);
-  int64_t step = std::clamp<int64_t>(kStateBudget / std::max<int64_t>(1, numbers), 1, length);
-  int64_t last = input_.params.get_int("last_positions");
+  int64_t length = tokens.size(1), last = input_.params.get_int("last_positions");
   int64_t begin = last > 0 ? std::max<int64_t>(0, length - last) : 0;
-
-  RunState state;
   std::map<std::string, std::vector<at::Tensor>> parts;
-  at::Tensor before;
-  for (int64_t from = 0; from < length;) {
-    progress.check();
-    // Tokens before the first measured one run in one go and leave only their state.
-    bool measured = from >= begin;
-    int64_t count = measured ? std::min(step, length - from) : begin - from;
-    HookPlan plan;
-    plan.form = input_.form;
-    plan.logits = false;
-    plan.stop_before_layer = l + 1;
-    auto want = [&](const char* name) {
-      if (engine::has_point(model, l, std::string("attn.") + name))
-        plan.capture(block_point(l, std::string("attn.") + name));
-    };
-    if (measured) {
-      for (const char* name :
-           {"hook_state", "hook_state_write", "hook_k", "hook_rot_k", "hook_v", "hook_decay", "hook_beta", "hook_z"})
-        want(name);
-    } else {
-      plan.capture(block_point(l, "attn.hook_state"), {from + count - 1});
-    }
-    state.first_layer = l;
-    state.residual = x.narrow(1, from, count);
-    ForwardResult run = model.forward(tokens.narrow(1, from, count), plan, &state);
-    auto get = [&](const char* name) {
-      std::string full = block_point(l, std::string("attn.") + name);
-      return run.cache.has(full) ? run.cache.get(full) : at::Tensor();
-    };
-    at::Tensor states = get("hook_state");
-    if (measured) {
-      states::Span span;
-      span.state = states;
-      span.before = before.defined() ? before : at::zeros_like(states.select(1, 0));
-      span.write = get("hook_state_write");
-      span.k = get("hook_rot_k").defined() ? get("hook_rot_k") : get("hook_k");
-      span.v = get("hook_v");
-      span.decay = get("hook_decay");
-      span.beta = get("hook_beta");
-      span.z = get("hook_z");
-      double off = 0;
-      for (auto& [name, t] : states::measure(span, top_, off)) parts[name].push_back(t);
-      mismatch = std::max(mismatch, off);
-    }
-    before = states.select(1, -1);
-    from += count;
-  }
+  states::walk_states(input_.model, l, tokens, input_.form, begin, progress, [&](int64_t, const states::Span& span) {
+    double off = 0;
+    for (auto& [name, t] : states::measure(span, top_, off)) parts[name].push_back(t);
+    mismatch = std::max(mismatch, off);
+  });
   std::map<std::string, at::Tensor> out;
   for (auto& [name, t] : parts) {
     at::Tensor v = engine::pad_nan(engine::pad_nan(at::cat(t, 1), 1, length, true), 2, heads_, false);
@@ -219,6 +156,7 @@ AnalysisResult StatesRun::finish(const std::vector<std::vector<NamedArray>>& ite
   map.name = "states";
   map.title = "Recurrent states";
   for (const OutputInfo& o : info_.outputs) {
+    if (!all.count(o.name)) continue;
     std::string unit = o.name == "half_life"        ? "tokens"
                        : o.name == "effective_rank" ? "dimensions"
                        : o.name == "erase"          ? "share"
@@ -258,6 +196,9 @@ AnalysisResult StatesRun::finish(const std::vector<std::vector<NamedArray>>& ite
     }
   result.artifacts.push_back(std::move(table));
   add_series(all, result);
+  for (const states::KeptHead& k : kept_)
+    for (size_t i = 0; i < items.size(); ++i)
+      if (holds_kept(static_cast<int64_t>(i), k)) result.artifacts.push_back(states::kept_map(input_, k, items[i]));
 
   auto by_prompt = [&](const char* name) {
     at::Tensor v = at::nanmean(all[name], {0, 2, 3}).contiguous();
@@ -331,7 +272,13 @@ AnalysisInfo states_info() {
       {"half_life", axes, "ln 2 / -(mean log decay); empty where nothing decays"},
       {"read_norm", axes, "norm of hook_z, mean over the query heads that read this state"},
       {"transition", axes, "value of the per-token transition along k: decay (1 - β|k|²), or the mean decay"},
-      {"singular_values", {"layer", "prompt", "pos", "head", "rank"}, "largest singular values of S_t"}};
+      {"singular_values", {"layer", "prompt", "pos", "head", "rank"}, "largest singular values of S_t"},
+      {"state", {"pos", "d_k", "d_v"}, "S_t of a head named in keep, first prompt"},
+      {"write", {"pos", "d_k", "d_v"}, "what the token adds to it"},
+      {"eigen_k", {"pos"}, "its transition along k"},
+      {"eigen_rest", {"pos"}, "its transition's other eigenvalues; [pos,d_k] where every channel decays by itself"},
+      {"product_eigenvalues_re", {"pos", "d_k"}, "eigenvalues of the transitions' product A_t … A_1, real part"},
+      {"product_eigenvalues_im", {"pos", "d_k"}, "the same, imaginary part"}};
   return info;
 }
 

@@ -29,9 +29,34 @@ at::Tensor squared_singular_values(const at::Tensor& s) {
 
 }  // namespace
 
+Rule rule_of(const Span& span) {
+  const at::Tensor& s = span.state;
+  int64_t heads = s.size(2);
+  Rule out;
+  out.strength = span.beta.defined();
+  if (span.decay.defined() && heads % span.decay.size(2) == 0)
+    out.decay = to_heads(span.decay, heads).to(at::kDouble);
+  if (!out.strength || !span.k.defined() || !span.v.defined() || !span.write.defined() || heads % span.k.size(2) ||
+      heads % span.v.size(2) || heads % span.beta.size(2) || span.k.size(3) != s.size(3))
+    return out;
+  out.k = to_heads(span.k, heads).to(at::kDouble);
+  out.v = to_heads(span.v, heads).to(at::kDouble);
+  at::Tensor beta = to_heads(span.beta.unsqueeze(-1), heads).to(at::kDouble);
+  at::Tensor before = at::cat({span.before.unsqueeze(1), s.narrow(1, 0, s.size(1) - 1)}, 1).to(at::kDouble);
+  if (out.decay.defined()) before = before * out.decay.exp().unsqueeze(-1);
+  out.answers = at::matmul(out.k.unsqueeze(-2), before).squeeze(-2);
+  at::Tensor rule = out.k.unsqueeze(-1) * (beta * (out.v - out.answers)).unsqueeze(-2);
+  at::Tensor write = span.write.to(at::kDouble);
+  double size = write.square().sum().sqrt().item<double>();
+  out.mismatch = (rule - write).square().sum().sqrt().item<double>() / std::max(size, kTiny);
+  out.beta = beta.squeeze(-1);
+  out.delta = !(out.mismatch > kDeltaTolerance);
+  return out;
+}
+
 std::map<std::string, at::Tensor> measure(const Span& span, int64_t top, double& delta_mismatch) {
   const at::Tensor& s = span.state;
-  int64_t heads = s.size(2), d_k = s.size(3);
+  int64_t heads = s.size(2);
   at::Tensor nan = at::full({s.size(0), s.size(1), heads}, kNaN, at::TensorOptions().dtype(at::kDouble));
   std::map<std::string, at::Tensor> out;
   auto put = [&](const char* name, const at::Tensor& v) { out[name] = v.to(at::kCPU, at::kDouble).contiguous(); };
@@ -56,8 +81,8 @@ std::map<std::string, at::Tensor> measure(const Span& span, int64_t top, double&
     put("read_norm", nan);
   }
 
-  at::Tensor g;  // log decay by state head
-  if (span.decay.defined() && heads % span.decay.size(2) == 0) g = to_heads(span.decay, heads).to(at::kDouble);
+  Rule rule = rule_of(span);
+  const at::Tensor& g = rule.decay;
   if (g.defined()) {
     at::Tensor mean = g.mean(-1);
     put("half_life", at::where(mean < 0, std::log(2.0) / -mean, at::full_like(mean, kNaN)));
@@ -66,31 +91,20 @@ std::map<std::string, at::Tensor> measure(const Span& span, int64_t top, double&
   }
 
   out["erase"] = out["transition"] = nan;
-  if (!span.beta.defined()) {
+  if (!rule.strength) {
     // Nothing stored is overwritten by a write that only adds.
     put("erase", at::zeros_like(nan));
     put("transition", g.defined() ? g.exp().mean(-1) : at::ones_like(nan));
     return out;
   }
-  if (!span.k.defined() || !span.v.defined() || !span.write.defined() || heads % span.k.size(2) ||
-      heads % span.v.size(2) || heads % span.beta.size(2) || span.k.size(3) != d_k)
-    return out;
-  at::Tensor k = to_heads(span.k, heads).to(at::kDouble), v = to_heads(span.v, heads).to(at::kDouble);
-  at::Tensor beta = to_heads(span.beta.unsqueeze(-1), heads).to(at::kDouble);
-  at::Tensor before = at::cat({span.before.unsqueeze(1), s.narrow(1, 0, s.size(1) - 1)}, 1).to(at::kDouble);
-  if (g.defined()) before = before * g.exp().unsqueeze(-1);
-  at::Tensor answers = at::matmul(k.unsqueeze(-2), before).squeeze(-2);  // S'^T k
-  at::Tensor rule = k.unsqueeze(-1) * (beta * (v - answers)).unsqueeze(-2);
-  at::Tensor write = span.write.to(at::kDouble);
-  double size = write.square().sum().sqrt().item<double>();
-  delta_mismatch = (rule - write).square().sum().sqrt().item<double>() / std::max(size, kTiny);
-  if (delta_mismatch > kDeltaTolerance) return out;
-  at::Tensor erased = answers.square().sum(-1).sqrt(), written = v.square().sum(-1).sqrt();
+  if (rule.k.defined()) delta_mismatch = rule.mismatch;
+  if (!rule.delta) return out;
+  at::Tensor erased = rule.answers.square().sum(-1).sqrt(), written = rule.v.square().sum(-1).sqrt();
   put("erase", erased / (erased + written).clamp_min(kTiny));
-  at::Tensor k2 = k.square(), length = k2.sum(-1);
+  at::Tensor k2 = rule.k.square(), length = k2.sum(-1);
   at::Tensor along = at::ones_like(length);
   if (g.defined()) along = (g.exp() * k2).sum(-1) / length.clamp_min(kTiny);
-  put("transition", along * (1 - beta.squeeze(-1) * length));
+  put("transition", along * (1 - rule.beta * length));
   return out;
 }
 

@@ -140,7 +140,10 @@ Parsed parse(int argc, char** argv) {
       "microtome run activation_patching --model resources/models/zoo-llama --task ioi --site z --project ioi.microtome")
       .words("ANALYSIS", "an analysis", 1, 1).option("--model", "a model folder", true)
       .option("--task", "a built-in task (`microtome tasks`)").option("--dataset", "a JSON-lines file of prompt pairs")
+      .option("--prompt", "one prompt as text").option("--corrupted", "with --prompt: the same prompt, corrupted")
+      .repeated("--answer", "with --prompt: a right answer, one token, its blank included").repeated("--wrong", "with --prompt: a wrong answer")
       .number("--prompts", "how many prompts a task makes (default 32), or how many lines are read", 1, 1000000)
+      .number("--only", "only this one of the task's or the file's prompts, from 1", 1, 1000000)
       .choice("--templates", "a task's templates (default known)", {"known", "held_out"})
       .repeated("--task-set", "a setting of the task, key=value").repeated("--set", "a parameter, key=value")
       .option("--project", "the project file to keep the run in").option("--out", "a folder for result.json and tensors.safetensors")
@@ -159,7 +162,8 @@ Parsed parse(int argc, char** argv) {
   add("diff", "how two runs differ", "microtome diff 3 4 --project ioi.microtome")
       .words("RUN", "two runs", 2, 2).option("--project", "a project file", true).json();
   add("gc", "remove tensors that no run refers to", "microtome gc --project ioi.microtome")
-      .option("--project", "a project file", true).flag("--dry-run", "only say what would go").json();
+      .option("--project", "a project file", true).flag("--trash", "first remove the runs in the trash for good")
+      .flag("--dry-run", "only say what would go").json();
   add("export", "a result in another format", "microtome export 3 --project ioi.microtome --format csv --out patching.csv")
       .words("RUN", "its number or the beginning of its key", 1, 1).option("--project", "a project file", true)
       .choice("--format", "format (default json)", {"json", "csv", "safetensors", "dot", "svg", "graphml", "mib", "neuronpedia"})

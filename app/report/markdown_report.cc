@@ -217,6 +217,15 @@ std::string render_markdown(const std::vector<ReportRun>& runs, const ReportOpti
   }
   out += (findings.empty() ? "None of these runs states a finding in words; their numbers follow.\n" : findings) + "\n";
 
+  if (!options.pictures.empty()) {
+    out += "## Pictures\n\n";
+    for (const ReportPicture& p : options.pictures) {
+      out += p.file.empty() ? "**" + md(p.title, 200) + "**\n\n" : "![" + md(p.title, 200) + "](<" + p.file + ">)\n\n";
+      if (!p.note.empty()) out += md(p.note, 2000) + "\n\n";
+      if (!p.command.empty()) out += code_block(p.command) + "\n";
+    }
+  }
+
   out += index.models.size() > 1 ? "## Models\n\n" : "## Model\n\n";
   for (const ModelFacts& m : index.models) {
     out += "- **" + md(m.label, 100) + "**";

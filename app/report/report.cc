@@ -26,9 +26,9 @@ std::string entry(const std::string& id, const std::string& title) {
   return "<li><a href=\"#" + id + "\">" + escape(shorten(title, 100)) + "</a></li>";
 }
 
-std::string contents(const ReportIndex& index, bool notes) {
+std::string contents(const ReportIndex& index, bool notes, bool pictures) {
   std::string out = "<nav aria-label=\"Contents\"><ol>" + entry("found", "What was found") +
-                    entry("models", index.models.size() > 1 ? "Models" : "Model") + entry("prompts", "Prompts");
+                    (pictures ? entry("pictures", "Pictures") : "") + entry("models", index.models.size() > 1 ? "Models" : "Model") + entry("prompts", "Prompts");
   for (const AnalysisGroup& g : index.groups) out += entry(g.anchor, g.title);
   if (notes) out += entry("notes", "Notes");
   return out + entry("repeat", "How to repeat") + "</ol></nav>";
@@ -63,8 +63,8 @@ std::string render_html(const std::vector<ReportRun>& runs, const ReportOptions&
     RenderState state;
     state.index = &index;
     for (size_t m = 0; m < index.models.size(); ++m) state.heads.push_back(rank_heads(runs, index, m));
-    out += contents(index, !options.notes_markdown.empty()) + "\n<main>" + findings_section(index) + "\n" +
-           models_section(index) + "\n" + prompts_section(index);
+    out += contents(index, !options.notes_markdown.empty(), !options.pictures.empty()) + "\n<main>" + findings_section(index) + "\n" +
+           pictures_section(options.pictures) + models_section(index) + "\n" + prompts_section(index);
     for (const AnalysisGroup& g : index.groups) out += "\n" + analysis_section(g, state);
     out += "\n" + notes_section(runs, options.notes_markdown) + repeat_section(runs) + "</main>";
   }

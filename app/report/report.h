@@ -22,6 +22,7 @@ namespace microtome {
 //                 "labels": {…}, "positions": {label: index}}, …]
 //   "task":     {"name", "title", "description", "source"}
 //   "analysis": {"title", "definition", "source"}
+//   "artifact_notes": {artifact name: text}
 //   "attempt":  {"device", "versions": {…} or text, "seconds", "started", "events": ["…"]}: the last attempt
 struct ReportRun {
   RunRecord record;
@@ -29,9 +30,16 @@ struct ReportRun {
   Json context;
 };
 
+// A picture as it stood in the app: drawn there, carried here. svg: a whole SVG document; shown as a picture, so that nothing
+// in it can run. file: where Markdown finds it, relative to the report.
+struct ReportPicture {
+  std::string title, command, note, svg, file;
+};
+
 struct ReportOptions {
   std::string title, question, notes_markdown;
   std::string generated;  // UTC time as text; passed in, so that equal runs give equal bytes
+  std::vector<ReportPicture> pictures;
 };
 
 // Runs of one analysis with the same data set and the same answer parameters stand side by side, a column a model,

@@ -62,10 +62,6 @@ std::string fact_name(const std::string& key) {
   return key;
 }
 
-std::string section(const std::string& id, const std::string& title, const std::string& body) {
-  return body.empty() ? "" : "<section id=\"" + id + "\"><h2>" + escape(title) + "</h2>" + body + "</section>";
-}
-
 std::string series_html(const ArtifactRow& row, const RenderState& state) {
   Range x, y;
   bool first = true;
@@ -188,6 +184,10 @@ std::string artifact_html(const ArtifactRow& row, RenderState& state) {
   return out + (several ? "</div>" : "");
 }
 
+std::string section(const std::string& id, const std::string& title, const std::string& body) {
+  return body.empty() ? "" : "<section id=\"" + id + "\"><h2>" + escape(title) + "</h2>" + body + "</section>";
+}
+
 std::string findings_section(const ReportIndex& index) {
   std::string items;
   for (const AnalysisGroup& g : index.groups) {
@@ -303,6 +303,11 @@ std::string analysis_section(const AnalysisGroup& g, RenderState& state) {
       if (!c.run->record.note.empty())
         body += "<p class=\"note\">Note on " + escape(shorten(c.label, 100)) + ": " +
                 escape(shorten(c.run->record.note, 2000)) + "</p>";
+      if (const Json* notes = find_key(c.run->context, "artifact_notes"); notes && notes->is_object())
+        for (const auto& [artifact, text] : notes->items())
+          if (text.is_string())
+            body += "<p class=\"note\">Note on " + escape(shorten(artifact, 100)) + " (" + escape(shorten(c.label, 100)) + "): " +
+                    escape(shorten(text.get<std::string>(), 2000)) + "</p>";
     }
     body += summary_html(set, *state.index);
     std::vector<ArtifactRow> rows = artifact_rows(set);

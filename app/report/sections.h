@@ -10,7 +10,10 @@
 
 namespace microtome::report {
 
+// <section id> with its heading.
+std::string section(const std::string& id, const std::string& title, const std::string& body);
 std::string findings_section(const ReportIndex& index);
+std::string pictures_section(const std::vector<ReportPicture>& pictures);
 std::string models_section(const ReportIndex& index);
 std::string prompts_section(const ReportIndex& index);
 std::string analysis_section(const AnalysisGroup& group, RenderState& state);

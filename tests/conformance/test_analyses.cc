@@ -76,7 +76,7 @@ class EveryAnalysis : public ::testing::TestWithParam<std::string> {
     RunSettings s;
     s.analysis = name;
     s.params["batch_size"] = "3";
-    if (!analyses::schema_of(name).find("batch_size")) s.params.clear();
+    if (!analyses::builtin().find(name)->schema.find("batch_size")) s.params.clear();
     s.seed = 11;
     return s;
   }
@@ -90,7 +90,7 @@ class EveryAnalysis : public ::testing::TestWithParam<std::string> {
     progress.on_step([&](const Progress::Snapshot&) {
       if (cancel_after >= 0 && ++steps > cancel_after) progress.cancel();
     });
-    return run_analysis(*model_, data(GetParam()), settings(GetParam()), store, progress);
+    return run_analysis(analyses::builtin(), *model_, data(GetParam()), settings(GetParam()), store, progress);
   }
   static std::shared_ptr<const LoadedModel> model_;
   static Dataset* data_;
@@ -164,7 +164,7 @@ TEST(AnalysisRunner, TheKeyTellsWhatAffectsTheAnswer) {
   Progress progress;
   RunSettings s;
   s.analysis = "activation_patching";
-  auto key = [&] { return run_analysis(*model, d, s, nullptr, progress).key.hash; };
+  auto key = [&] { return run_analysis(analyses::builtin(), *model, d, s, nullptr, progress).key.hash; };
   std::string base = key();
   s.params["batch_size"] = "2";
   EXPECT_EQ(key(), base);

@@ -50,8 +50,9 @@ Case load_case(const std::string& name) {
 
 // Runs an analysis with default seed and gives its arrays by name.
 std::map<std::string, at::Tensor> run(const Case& c, const std::string& analysis, std::map<std::string, std::string> params) {
-  AnalysisInput input{*c.model, nullptr, c.data, resolve_params(analyses::schema_of(analysis), params).value(), 0, MixerForm::kAuto};
-  auto r = analyses::builtin().find(analysis)->start(input);
+  const AnalysisKind& kind = analyses::builtin().get(analysis, "test");
+  AnalysisInput input{*c.model, nullptr, c.data, resolve_params(kind.schema, params).value(), 0, MixerForm::kAuto};
+  auto r = kind.start(input);
   r->set_batch(7);                                     // odd, so that batches cut through cells and prompts
   Progress progress;
   std::vector<std::vector<NamedArray>> items;

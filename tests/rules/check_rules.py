@@ -18,10 +18,12 @@ LAYERS = {
     "core": ["core", "kernels"],
     "analysis": ["analysis", "core"],
     "app/report": ["app/report", "core"],
-    "app/cli": ["app/cli", "app/report", "analysis", "core", "plugins/host"],
+    "app/engine": ["app/engine", "app/report", "analysis", "core", "plugins/host"],
+    "app/cli": ["app/cli", "app/engine", "app/report", "analysis", "core", "plugins/host"],
     "app/desktop": ["app", "analysis", "core", "plugins/host"],
     "plugins/include": ["plugins/include"],
     "plugins/host": ["plugins", "core"],
+    "plugins/examples": ["plugins/include"],
 }
 TORCH_FREE = ["core/base", "core/io", "core/store", "core/jobs", "core/tasks", "app/report"]
 LIMIT = 500

@@ -128,7 +128,7 @@ Json patching(const CommandLine& line, const Compute& c, Progress& progress) {
   }
   const AnalysisKind* kind = analyses::builtin().find("attribution_patching");
   if (kind) {
-    input.params = resolve_params(analyses::schema_of("attribution_patching"), {{"metric", "logit_diff"}}).value();
+    input.params = resolve_params(kind->schema, {{"metric", "logit_diff"}}).value();
     Timed t = timed(c.device, cpu ? 2 : 10, 1, [&] {
       auto run = kind->start(input);
       for (int64_t i = 0; i < run->item_count(); ++i) run->run_item(i, progress);

@@ -77,9 +77,6 @@ struct PreparedData {
   std::string task_json = "{}";
 };
 PreparedData prepare_data(const CommandLine& line, const LoadedModel& model, const Compute& compute);
-// Context of a run as the report wants it; project's runs in the order given.
-std::string render_project_report(ResultStore& store, const std::vector<RunRecord>& records, const std::string& format,
-                                  const std::string& title, const std::string& question, const std::string& notes);
 // Summary, findings and warnings of a finished run in words.
 void print_outcome(const RunOutcome& outcome);
 

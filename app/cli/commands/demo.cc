@@ -9,6 +9,7 @@
 
 #include "analysis/registry.h"
 #include "app/cli/commands/commands.h"
+#include "app/report/project_report.h"
 
 namespace microtome::cli {
 namespace {
@@ -112,7 +113,7 @@ int demo(const CommandLine& line) {
       RunOutcome o;
       {
         ShownProgress shown(true);
-        o = run_analysis(*model, data.dataset, settings, store.get(), shown.progress());
+        o = run_analysis(analyses::builtin(), *model, data.dataset, settings, store.get(), shown.progress());
       }
       records.push_back(store->find_run(std::to_string(o.record.id)).value());
       if (std::string(s.analysis) == "activation_patching" && s.params.at("site") == "z") by_task[s.task][name] = strongest_head(o.result);
@@ -136,8 +137,12 @@ int demo(const CommandLine& line) {
   std::string plain = notes;
   for (size_t p; (p = plain.find("**")) != std::string::npos;) plain.erase(p, 2);
   std::printf("\nIn short\n%s", plain.c_str());
-  std::string html = render_project_report(*store, records, "html", "Twin models: softmax attention and a gated delta rule",
-      "Which heads do indirect-object identification and induction, and does the recurrent twin do it the same way?", notes);
+  ReportOptions options;
+  options.title = "Twin models: softmax attention and a gated delta rule";
+  options.question = "Which heads do indirect-object identification and induction, and does the recurrent twin do it the same way?";
+  options.notes_markdown = notes;
+  options.generated = now_utc();
+  std::string html = report::render_project(*store, records, "html", options);
   std::string path = out + "/report.html";
   Status s = write_text_file(path, html);
   if (!s) throw Error(s);

@@ -6,8 +6,8 @@
 #include <filesystem>
 #include <iostream>
 
-#include "analysis/registry.h"
 #include "app/cli/commands/commands.h"
+#include "app/engine/plugin_analyses.h"
 #include "core/families/registry.h"
 #include "core/mixers/registry.h"
 #include "core/model/device.h"
@@ -56,6 +56,19 @@ Json hook_json(const HookPoint& p) {
   return {{"name", p.name}, {"axes", p.axes}, {"sizes", p.sizes}, {"on_request", p.on_request}, {"note", p.note}};
 }
 
+void print_plugins(const app::AnalysisCatalogue& known) {
+  std::vector<std::string> folders;
+  for (const plugins::Folder& f : known.folders) folders.push_back(f.path);
+  if (known.plugins.empty()) std::printf("Plug-ins: none found (looked into %s)\n", join(folders, ", ").c_str());
+  for (const auto& p : known.plugins) {
+    std::vector<std::string> names;
+    for (const auto& a : p->analyses) names.push_back(a.name);
+    std::printf("Plug-in: %s%s, %s (%s)\n", p->name.c_str(), p->version.empty() ? "" : (" " + p->version).c_str(),
+                names.empty() ? "nothing that could be used" : join(names, ", ").c_str(), p->file.c_str());
+  }
+  for (const std::string& problem : known.problems) std::printf("Plug-in problem: %s\n", problem.c_str());
+}
+
 int inspect_file(const CommandLine& line, const std::string& path) {
   SafetensorsFile file = SafetensorsFile::open(path).value();
   Json out = Json::array();
@@ -82,7 +95,13 @@ int doctor(const CommandLine& line) {
   out["kernels"] = Json::array();
   std::filesystem::path folder = std::filesystem::path(line.program).parent_path();
   out["desktop"] = std::filesystem::exists(folder / "microtome-desktop");
+  const app::AnalysisCatalogue known = app::load_analyses();
   out["plugins"] = Json::array();
+  for (const auto& p : known.plugins) {
+    out["plugins"].push_back({{"file", p->file}, {"name", p->name}, {"version", p->version}, {"hash", p->hash}, {"analyses", Json::array()}});
+    for (const auto& a : p->analyses) out["plugins"].back()["analyses"].push_back(a.name);
+  }
+  out["plugin_problems"] = known.problems;
   Json tests = Json::array();
   std::vector<std::vector<std::string>> rows;
   bool good = true;
@@ -110,7 +129,9 @@ int doctor(const CommandLine& line) {
     if (cuda.usable) std::printf("CUDA: %zu device(s), from cuda:0\n", cuda.devices.size());
     else std::printf("CUDA: not used (%s)\n", cuda.why_not.c_str());
     std::printf("Kernels of our own: none in this build; mixers run as LibTorch operations\n");
-    std::printf("Desktop app: %s\nPlug-ins: none found\n\n", out["desktop"].get<bool>() ? "present" : "not built");
+    std::printf("Desktop app: %s\n", out["desktop"].get<bool>() ? "present" : "not built");
+    print_plugins(known);
+    std::printf("\n");
     std::printf("Self-test: each form against the naive one, largest relative difference\n");
     print_table({"mixer", "form", "difference", ""}, rows);
   }
@@ -233,24 +254,26 @@ int tokenize(const CommandLine& line) {
 }
 
 int analyses_command(const CommandLine& line) {
+  const app::AnalysisCatalogue known = app::load_analyses();
   if (line.words.empty()) {
     std::vector<std::vector<std::string>> rows;
     Json out = Json::array();
-    for (const AnalysisKind* k : analyses::builtin().all()) {
-      rows.push_back({k->info.name, k->info.title, k->info.source});
-      out.push_back({{"name", k->info.name}, {"title", k->info.title}, {"source", k->info.source}});
+    for (const AnalysisKind* k : known.registry.all()) {
+      rows.push_back({k->info.name, k->info.title, k->info.source, k->plugin_file});
+      out.push_back({{"name", k->info.name}, {"title", k->info.title}, {"source", k->info.source}, {"plugin", k->plugin_file}});
     }
-    if (line.flag("--json")) print_json(out);
-    else print_table({"analysis", "what", "source"}, rows);
+    if (line.flag("--json")) {
+      print_json(out);
+    } else {
+      std::vector<std::string> header{"analysis", "what", "source"};
+      if (std::any_of(rows.begin(), rows.end(), [](const auto& r) { return !r.back().empty(); })) header.push_back("plug-in");
+      print_table(header, rows);
+    }
+    for (const std::string& p : known.problems) std::fprintf(stderr, "microtome: warning: %s\n", p.c_str());
     return 0;
   }
-  const AnalysisKind* k = analyses::builtin().find(line.word(0));
-  if (!k) {
-    std::vector<std::string> known;
-    for (const AnalysisKind* a : analyses::builtin().all()) known.push_back(a->info.name);
-    throw Error(StatusCode::kNotFound, "there is no analysis '" + line.word(0) + "'", "analyses", "known are " + join(known, ", "));
-  }
-  const ParamSchema& schema = analyses::schema_of(k->info.name);
+  const AnalysisKind* k = &app::find_analysis(known, line.word(0), "analyses");
+  const ParamSchema& schema = k->schema;
   auto type = [](const ParamSpec& p) {
     switch (p.type) {
       case ParamSpec::Type::kBool: return "bool";
@@ -261,15 +284,16 @@ int analyses_command(const CommandLine& line) {
     }
   };
   if (line.flag("--json")) {
-    Json out = {{"name", k->info.name}, {"version", k->info.version}, {"title", k->info.title}, {"definition", k->info.definition}, {"source", k->info.source}};
+    Json out = {{"name", k->info.name}, {"version", k->info.version}, {"title", k->info.title}, {"definition", k->info.definition}, {"source", k->info.source}, {"plugin", k->plugin_file}};
     for (const ParamSpec& p : schema.specs)
       out["parameters"].push_back({{"name", p.name}, {"type", type(p)}, {"default", param_text(p.fallback)}, {"choices", p.choices}, {"help", p.help}, {"affects", p.affects_answer ? "answer" : "cost"}});
     for (const OutputInfo& o : k->info.outputs) out["outputs"].push_back({{"name", o.name}, {"axes", o.axes}, {"help", o.help}});
     print_json(out);
     return 0;
   }
-  std::printf("%s: %s\n\n%s\nSource: %s\n\nParameters (each is a flag of `microtome run %s`, with - or _):\n", k->info.name.c_str(),
-              k->info.title.c_str(), k->info.definition.c_str(), k->info.source.c_str(), k->info.name.c_str());
+  std::string from = k->plugin_file.empty() ? "" : "\nPlug-in: " + k->plugin_file;
+  std::printf("%s: %s\n\n%s\nSource: %s%s\n\nParameters (each is a flag of `microtome run %s`, with - or _):\n", k->info.name.c_str(),
+              k->info.title.c_str(), k->info.definition.c_str(), k->info.source.c_str(), from.c_str(), k->info.name.c_str());
   std::vector<std::vector<std::string>> rows;
   for (const ParamSpec& p : schema.specs) {
     std::string range = join(p.choices, "|");

@@ -3,7 +3,7 @@
 #include <filesystem>
 
 #include "app/cli/commands/commands.h"
-#include "app/report/report.h"
+#include "app/report/project_report.h"
 #include "core/io/safetensors.h"
 #include "core/store/explain.h"
 #include "core/store/result_json.h"
@@ -150,8 +150,14 @@ int diff(const CommandLine& line) {
 
 int gc(const CommandLine& line) {
   auto store = open_project(line, ResultStore::Mode::kReadWrite);
+  int64_t runs = 0;
+  if (line.flag("--trash")) {
+    runs = static_cast<int64_t>(store->trash().value().size());
+    if (!line.flag("--dry-run")) store->empty_trash().value();
+    if (!line.flag("--json")) std::printf("%lld run(s) in the trash %s\n", static_cast<long long>(runs), line.flag("--dry-run") ? "would go" : "removed");
+  }
   auto r = store->gc(line.flag("--dry-run")).value();
-  if (line.flag("--json")) print_json({{"files", r.files_removed}, {"bytes", r.bytes_freed}, {"dry_run", line.flag("--dry-run")}});
+  if (line.flag("--json")) print_json({{"runs", runs}, {"files", r.files_removed}, {"bytes", r.bytes_freed}, {"dry_run", line.flag("--dry-run")}});
   else std::printf("%lld file(s), %.1f MB %s\n", static_cast<long long>(r.files_removed), static_cast<double>(r.bytes_freed) / 1e6, line.flag("--dry-run") ? "would go" : "removed");
   return 0;
 }
@@ -201,45 +207,20 @@ int export_command(const CommandLine& line) {
   return 0;
 }
 
-std::string render_project_report(ResultStore& store, const std::vector<RunRecord>& records, const std::string& format,
-                                  const std::string& title, const std::string& question, const std::string& notes) {
-  std::vector<ReportRun> all;
-  for (const RunRecord& r : records) {
-    ReportRun run{r, store.result(r.id).value(), Json::object()};
-    std::string context = store.context(r.id, "report").value();
-    if (!context.empty()) run.context = parse_json(context, "context of run " + std::to_string(r.id)).value();
-    auto attempts = store.attempts(r.id).value();
-    if (!attempts.empty()) {
-      const AttemptRecord& a = attempts.back();
-      Json versions = a.versions.empty() ? Json::object() : parse_json(a.versions, "versions").value();
-      Json events = a.events.empty() ? Json::array() : parse_json(a.events, "events").value();
-      run.context["attempt"] = {{"device", a.device}, {"versions", versions}, {"seconds", a.seconds}, {"started", a.started}, {"events", events}};
-    }
-    all.push_back(std::move(run));
-  }
-  ReportOptions options{title, question, notes, now_utc()};
-  return format == "md" ? render_markdown(all, options) : render_html(all, options);
-}
-
 int report(const CommandLine& line) {
   std::string format = line.get("--format", "html");
   if (format == "pdf")
     throw Error(StatusCode::kUnsupported, "PDF needs the desktop app", "report", "use `microtome-desktop --headless report --format pdf …`, or --format html and print it");
   auto store = open_project(line);
-  std::vector<RunRecord> records;
-  if (line.words.empty()) {
-    std::vector<RunRecord> all = store->runs().value();
-    for (RunRecord& r : all)
-      if (r.state == RunStatus::kDone) records.push_back(std::move(r));
-    if (records.empty()) throw Error(StatusCode::kNotFound, "the project has no finished run", line.get("--project"), "run an analysis first");
-  }
-  for (const std::string& w : line.words) {
-    records.push_back(store->find_run(w).value());
-    require_done(records.back());
-  }
+  std::vector<RunRecord> records = report::chosen_runs(*store, line.words);
   std::string notes;
   if (line.has("--notes")) notes = read_text_file(line.get("--notes"), 1 << 20).value();
-  std::string text = render_project_report(*store, records, format, line.get("--title", "Circuit report"), line.get("--question"), notes);
+  ReportOptions options;
+  options.title = line.get("--title", "Circuit report");
+  options.question = line.get("--question");
+  options.notes_markdown = notes;
+  options.generated = now_utc();
+  std::string text = report::render_project(*store, records, format, options);
   check(write_text_file(line.get("--out"), text));
   std::fprintf(stderr, "%s: %zu runs, %.2f MB\n", line.get("--out").c_str(), records.size(), static_cast<double>(text.size()) / 1e6);
   return 0;

@@ -5,8 +5,8 @@
 #include <cstdio>
 #include <filesystem>
 
-#include "analysis/registry.h"
 #include "app/cli/commands/commands.h"
+#include "app/engine/plugin_analyses.h"
 #include "core/io/safetensors.h"
 #include "core/store/result_json.h"
 
@@ -77,7 +77,15 @@ void write_folder(const std::string& folder, const RunOutcome& o) {
 
 PreparedData prepare_data(const CommandLine& line, const LoadedModel& model, const Compute& compute) {
   PreparedData out;
-  if (line.has("--task") && line.has("--dataset")) throw Error(StatusCode::kBadInput, "both --task and --dataset are given", "run", "choose one");
+  std::string given;
+  for (const char* source : {"--task", "--dataset", "--prompt"}) {
+    if (!line.has(source)) continue;
+    if (!given.empty()) throw Error(StatusCode::kBadInput, "both " + given + " and " + source + " are given", "run", "choose one");
+    given = source;
+  }
+  for (const char* part : {"--corrupted", "--answer", "--wrong"})
+    if (given != "--prompt" && (line.has(part) || line.lists.count(part)))
+      throw Error(StatusCode::kBadInput, std::string(part) + " is given without --prompt", "run", "give --prompt TEXT with it");
   if (line.has("--task")) {
     if (!model.tokenizer) throw Error(StatusCode::kNotFound, "the model folder holds no tokenizer.json", model.folder, "a task needs one; use --dataset with ids");
     GenerateOptions o;
@@ -95,6 +103,24 @@ PreparedData prepare_data(const CommandLine& line, const LoadedModel& model, con
     Status s = tokenise(out.dataset, model.tokenizer.get(), bos_mode(compute.bos), model.model->config().vocab_size, line.flag("--drop-unequal"));
     if (!s) throw Error(s);
     out.task_json = Json{{"name", out.dataset.name}, {"title", out.dataset.name}, {"description", "prompts from a file"}, {"source", ""}}.dump();
+  } else if (line.has("--prompt")) {
+    PromptPair pair;
+    pair.clean = line.get("--prompt");
+    pair.corrupted = line.get("--corrupted");
+    pair.answers = line.list("--answer");
+    pair.wrong_answers = line.list("--wrong");
+    out.dataset = typed_dataset(std::move(pair));
+    Status s = tokenise(out.dataset, model.tokenizer.get(), bos_mode(compute.bos), model.model->config().vocab_size, false);
+    if (!s) throw Error(s);
+    out.task_json = Json{{"name", out.dataset.name}, {"title", "A prompt"}, {"description", "one prompt as typed"}, {"source", ""}}.dump();
+  }
+  if (line.has("--only")) {
+    size_t only = static_cast<size_t>(std::stod(line.get("--only")));
+    if (only > out.dataset.pairs.size())
+      throw Error(StatusCode::kBadInput, "--only " + std::to_string(only) + " is asked for, but there are " + std::to_string(out.dataset.pairs.size()) + " prompts",
+                  "run", "give a number from 1 to that, or more --prompts");
+    std::swap(out.dataset.pairs.front(), out.dataset.pairs[only - 1]);
+    out.dataset.pairs.resize(1);
   }
   return out;
 }
@@ -115,18 +141,14 @@ void print_outcome(const RunOutcome& o) {
 
 int run(const CommandLine& line) {
   std::string name = line.word(0);
-  const AnalysisKind* kind = analyses::builtin().find(name);
-  if (!kind) {
-    std::string known;
-    for (const AnalysisKind* k : analyses::builtin().all()) known += (known.empty() ? "" : ", ") + k->info.name;
-    throw Error(StatusCode::kNotFound, "there is no analysis '" + name + "'", "run", "known are " + known);
-  }
+  const app::AnalysisCatalogue known = app::load_analyses();
+  const AnalysisKind* kind = &app::find_analysis(known, name, "run");
   RunSettings settings;
   settings.analysis = name;
   settings.params = key_values(line.list("--set"), "--set");
-  for (auto& [k, v] : parameter_flags(line, analyses::schema_of(name))) settings.params[k] = v;
+  for (auto& [k, v] : parameter_flags(line, kind->schema)) settings.params[k] = v;
   // Before the model is read: a wrong value should cost nothing.
-  resolve_params(analyses::schema_of(name), settings.params).value();
+  resolve_params(kind->schema, settings.params).value();
   Compute compute = read_compute(line);
   std::shared_ptr<ResultStore> store;
   if (line.has("--project")) store = ResultStore::open(line.get("--project"), ResultStore::Mode::kReadWrite).value();
@@ -146,7 +168,7 @@ int run(const CommandLine& line) {
   RunOutcome outcome;
   {
     ShownProgress shown;
-    outcome = run_analysis(*model, data.dataset, settings, store.get(), shown.progress());
+    outcome = run_analysis(known.registry, *model, data.dataset, settings, store.get(), shown.progress());
   }
   if (line.has("--out")) write_folder(line.get("--out"), outcome);
   if (line.flag("--json")) {

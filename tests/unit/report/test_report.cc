@@ -314,5 +314,33 @@ TEST(ReportMarkdown, HoldsFindingsNumbersAndCommands) {
   EXPECT_LT(md.size(), size_t{1} << 20);
 }
 
+TEST(Report, PicturesOfTheAppAreCarriedAsPicturesOnly) {
+  ReportOptions options = sample_options();
+  ReportPicture p;
+  p.title = "Attention of 1.2 " + kHostile;
+  p.command = "microtome run attention --prompt 'a & b'";
+  p.note = "see the <diagonal>";
+  p.svg = "<svg xmlns=\"http://www.w3.org/2000/svg\"><script>alert(1)</script></svg>";
+  p.file = "report-pictures/1.svg";
+  options.pictures = {p};
+  std::string html = render_html(sample_runs(), options);
+  EXPECT_TRUE(has(html, "href=\"#pictures\""));
+  // base64 of the whole document: as an <img> nothing in it runs.
+  EXPECT_TRUE(has(html, "src=\"data:image/svg+xml;base64,PHN2ZyB4bWxucz0iaHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmciPjxzY3JpcHQ+YWxlcnQoMSk8L3NjcmlwdD48L3N2Zz4=\""));
+  EXPECT_FALSE(has(html, "<script>alert(1)"));
+  EXPECT_TRUE(has(html, "see the &lt;diagonal&gt;"));
+  EXPECT_TRUE(has(html, "a &amp; b"));
+  std::string md = render_markdown(sample_runs(), options);
+  EXPECT_TRUE(has(md, "](<report-pictures/1.svg>)"));
+  EXPECT_FALSE(has(render_html(sample_runs(), sample_options()), "id=\"pictures\""));
+}
+
+TEST(Report, NotesOnArtifactsAreShown) {
+  auto runs = sample_runs();
+  runs[0].context["artifact_notes"] = {{"effect", "odd <row>"}};
+  EXPECT_TRUE(has(render_html(runs, sample_options()), "Note on effect"));
+  EXPECT_TRUE(has(render_html(runs, sample_options()), "odd &lt;row&gt;"));
+}
+
 }  // namespace
 }  // namespace microtome
