@@ -1,0 +1,222 @@
+#include "app/desktop/views/graph_layout.h"
+
+#include <graphviz/cgraph.h>
+#include <graphviz/gvc.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <mutex>
+#include <set>
+#include <string>
+
+namespace microtome::desktop {
+namespace {
+
+constexpr double kLeastGap = 16;       // between two nodes side by side
+constexpr size_t kFoldAt = 48, kFoldInto = 32;
+constexpr size_t kDotNodes = 400, kDotEdges = 1500, kDotSpan = 9000;
+
+struct Rank {
+  std::vector<int> nodes;              // in their order from left to right
+  bool columns = false;                // stand on the grid of columns
+  double height = 0;
+};
+
+// Ranks with nodes only, lowest first.
+std::vector<Rank> ranksOf(const std::vector<LayoutNode>& nodes, std::vector<int>* rows, std::vector<int>* names) {
+  std::map<int, int> index;
+  for (const LayoutNode& n : nodes) index.emplace(n.rank, 0);
+  int next = 0;
+  for (auto& [rank, row] : index) {
+    row = next++;
+    names->push_back(rank);
+  }
+  std::vector<Rank> ranks(index.size());
+  rows->resize(nodes.size());
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const int row = (*rows)[i] = index[nodes[i].rank];
+    ranks[static_cast<size_t>(row)].nodes.push_back(static_cast<int>(i));
+  }
+  return ranks;
+}
+
+int columnOf(const std::vector<LayoutNode>& nodes, int node) { return nodes[static_cast<size_t>(node)].column; }
+
+double pitchOf(size_t ranks) { return ranks <= 8 ? 96 : ranks <= 14 ? 80 : 64; }
+
+using GraphAttributes = std::vector<std::pair<const char*, const char*>>;
+
+void put(void* object, const char* name, const std::string& value) {
+  agsafeset(object, const_cast<char*>(name), const_cast<char*>(value.c_str()), const_cast<char*>(""));
+}
+
+// graphviz tells stderr about what a person can't act on; the caller falls back on ranks.
+int quiet(char*) { return 0; }
+
+struct Context {
+  GVC_t* gvc = gvContext();
+  ~Context() {
+    if (gvc) gvFreeContext(gvc);
+  }
+};
+
+}  // namespace
+
+Placement placeByRank(const std::vector<LayoutNode>& nodes) {
+  Placement out;
+  std::vector<int> names;
+  std::vector<Rank> ranks = ranksOf(nodes, &out.rows, &names);
+  out.centres.resize(nodes.size());
+
+  size_t widest = 1;
+  int columns = 0;
+  double halfWidth = 16;
+  for (Rank& rank : ranks) {
+    std::stable_sort(rank.nodes.begin(), rank.nodes.end(), [&](int a, int b) {
+      // Without a wish: after those that have one.
+      const unsigned x = static_cast<unsigned>(columnOf(nodes, a)), y = static_cast<unsigned>(columnOf(nodes, b));
+      return x < y;
+    });
+    rank.columns = true;
+    for (size_t k = 0; k < rank.nodes.size(); ++k) {
+      const int c = columnOf(nodes, rank.nodes[k]);
+      if (c < 0 || (k > 0 && c == columnOf(nodes, rank.nodes[k - 1]))) rank.columns = false;
+      const QSizeF half = nodes[static_cast<size_t>(rank.nodes[k])].half;
+      rank.height = std::max(rank.height, 2 * half.height());
+      if (c >= 0) halfWidth = std::max(halfWidth, half.width());
+    }
+    if (rank.columns) columns = std::max(columns, std::min(columnOf(nodes, rank.nodes.back()), 4095) + 1);
+    widest = std::max(widest, std::min(rank.nodes.size(), kFoldInto));
+  }
+  // Head 4,000 of a rank of two is a name, not a place.
+  const bool grid = columns > 0 && static_cast<size_t>(columns) <= 4 * widest + 16;
+
+  // As wide as the window is beside its height, within reason: edges need room more than nodes do.
+  const double pitch = pitchOf(ranks.size());
+  const double height = pitch * static_cast<double>(ranks.size());
+  const double across = static_cast<double>(std::max<size_t>(widest, grid ? static_cast<size_t>(columns) : 1));
+  const double least = 2 * halfWidth + kLeastGap;
+  const double step = std::clamp(1.5 * height / across, least, std::max(least, 160.0));
+
+  double y = 0;
+  for (size_t r = 0; r < ranks.size(); ++r) {
+    Rank& rank = ranks[r];
+    const bool onGrid = grid && rank.columns;
+    const bool folded = !onGrid && rank.nodes.size() > kFoldAt;
+    const size_t perRow = folded ? kFoldInto : std::max<size_t>(rank.nodes.size(), 1);
+    const size_t rows = (rank.nodes.size() + perRow - 1) / perRow;
+    const double rowPitch = rank.height + kLeastGap;
+    const double tall = static_cast<double>(rows - 1) * rowPitch;
+    for (size_t line = 0; line < rows; ++line) {
+      const size_t begin = line * perRow, end = std::min(begin + perRow, rank.nodes.size());
+      double x = 0;
+      std::vector<double> xs;
+      for (size_t k = begin; k < end; ++k) {
+        const LayoutNode& n = nodes[static_cast<size_t>(rank.nodes[k])];
+        if (onGrid) {
+          xs.push_back((n.column - (columns - 1) / 2.0) * step);
+          continue;
+        }
+        // Wide boxes keep their distance.
+        const double before = k > begin ? nodes[static_cast<size_t>(rank.nodes[k - 1])].half.width() : 0;
+        if (k > begin) x += std::max(std::min(step, 96.0), before + n.half.width() + kLeastGap);
+        xs.push_back(x);
+      }
+      const double middle = onGrid || xs.empty() ? 0 : (xs.front() + xs.back()) / 2;
+      for (size_t k = begin; k < end; ++k)
+        out.centres[static_cast<size_t>(rank.nodes[k])] = QPointF(xs[k - begin] - middle, y - static_cast<double>(line) * rowPitch);
+    }
+    out.ranks.push_back({names[r], y - tall / 2, y - tall - pitch / 2, y + pitch / 2});
+    y -= pitch + tall;
+  }
+  return out;
+}
+
+bool suitsDot(const std::vector<LayoutNode>& nodes, const std::vector<std::pair<int, int>>& edges) {
+  if (nodes.size() < 2 || nodes.size() > kDotNodes || edges.empty() || edges.size() > 4 * kDotEdges) return false;
+  std::vector<int> rows, names;
+  ranksOf(nodes, &rows, &names);
+  std::set<std::pair<int, int>> pairs(edges.begin(), edges.end());
+  // dot puts a virtual node on each rank that an edge crosses: their number decides how long it takes.
+  size_t span = 0;
+  for (const auto& [a, b] : pairs)
+    span += static_cast<size_t>(std::abs(rows[static_cast<size_t>(a)] - rows[static_cast<size_t>(b)]));
+  return pairs.size() <= kDotEdges && span <= kDotSpan;
+}
+
+std::vector<double> dotColumns(const std::vector<LayoutNode>& nodes, const std::vector<std::pair<int, int>>& edges,
+                               const std::atomic<bool>& cancelled) {
+  static std::mutex one;
+  const std::lock_guard<std::mutex> lock(one);
+  if (cancelled.load() || nodes.empty()) return {};
+  std::vector<int> rows, names;
+  const std::vector<Rank> ranks = ranksOf(nodes, &rows, &names);
+
+  Context context;
+  if (!context.gvc) return {};
+  agseterrf(quiet);
+  Agraph_t* graph = agopen(const_cast<char*>("circuit"), Agstrictdirected, nullptr);
+  if (!graph) return {};
+  // splines=none: routing edges is what takes longest, and they are drawn as curves of our own.
+  for (const auto& [name, value] : GraphAttributes{{"rankdir", "BT"}, {"splines", "none"}, {"nodesep", "0.35"}, {"ranksep", "0.5"},
+                                                   {"nslimit", "4"}, {"nslimit1", "4"}, {"mclimit", "1"}})
+    agattr(graph, AGRAPH, const_cast<char*>(name), const_cast<char*>(value));
+  for (const auto& [name, value] : GraphAttributes{{"label", ""}, {"shape", "box"}, {"fixedsize", "true"}, {"width", "0.5"}, {"height", "0.5"}})
+    agattr(graph, AGNODE, const_cast<char*>(name), const_cast<char*>(value));
+  for (const auto& [name, value] : GraphAttributes{{"weight", "1"}})
+    agattr(graph, AGEDGE, const_cast<char*>(name), const_cast<char*>(value));
+
+  std::vector<Agnode_t*> made(nodes.size());
+  Agnode_t* below = nullptr;
+  for (size_t r = 0; r < ranks.size(); ++r) {
+    Agraph_t* same = agsubg(graph, const_cast<char*>(("rank" + std::to_string(r)).c_str()), 1);
+    put(same, "rank", "same");
+    // A chain of points holds the ranks in their order, whatever the edges say.
+    Agnode_t* rung = agnode(same, const_cast<char*>(("r" + std::to_string(r)).c_str()), 1);
+    put(rung, "width", "0.01");
+    put(rung, "height", "0.01");
+    if (below) put(agedge(graph, below, rung, nullptr, 1), "weight", "0");
+    below = rung;
+    for (int i : ranks[r].nodes) {
+      Agnode_t* n = agnode(same, const_cast<char*>(("n" + std::to_string(i)).c_str()), 1);
+      made[static_cast<size_t>(i)] = n;
+    }
+  }
+  // Points to inches, in whole thousandths: no decimal separator of any locale can get in between.
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const long thousandths = std::lround(std::clamp(nodes[i].half.width() * 2, 1.0, 2000.0) / 72 * 1000);
+    const std::string digits = std::to_string(1000 + thousandths % 1000).substr(1);
+    put(made[i], "width", std::to_string(thousandths / 1000) + "." + digits);
+  }
+  std::map<std::pair<int, int>, int> pairs;
+  for (const auto& [a, b] : edges) {
+    const int ra = rows[static_cast<size_t>(a)], rb = rows[static_cast<size_t>(b)];
+    // Inside a rank an edge says nothing about ranks; downwards it is laid upwards.
+    if (ra != rb) ++pairs[ra < rb ? std::pair(a, b) : std::pair(b, a)];
+  }
+  for (const auto& [pair, count] : pairs) {
+    Agedge_t* e = agedge(graph, made[static_cast<size_t>(pair.first)], made[static_cast<size_t>(pair.second)], nullptr, 1);
+    if (e && count > 1) put(e, "weight", std::to_string(std::min(count, 8)));
+  }
+
+  std::vector<double> x;
+  if (gvLayout(context.gvc, graph, "dot") == 0) {
+    x.reserve(nodes.size());
+    for (Agnode_t* n : made) x.push_back(ND_coord(n).x);
+    if (std::all_of(x.begin(), x.end(), [](double v) { return std::isfinite(v); })) {
+      const auto [least, most] = std::minmax_element(x.begin(), x.end());
+      // dot packs closely; where the graph is taller than wide it may spread.
+      const double middle = (*least + *most) / 2, height = pitchOf(ranks.size()) * static_cast<double>(ranks.size());
+      const double spread = *most > *least ? std::clamp(1.2 * height / (*most - *least), 1.0, 2.5) : 1;
+      for (double& v : x) v = (v - middle) * spread;
+    } else {
+      x.clear();
+    }
+    gvFreeLayout(context.gvc, graph);
+  }
+  agclose(graph);
+  return x;
+}
+
+}  // namespace microtome::desktop

@@ -1,0 +1,252 @@
+#include "app/desktop/views/graph_state.h"
+
+#include <QApplication>
+#include <QFontMetricsF>
+#include <QLocale>
+#include <algorithm>
+#include <cmath>
+
+namespace microtome::desktop {
+namespace {
+
+constexpr double kBoxHalfHeight = 13, kLeastRadius = 15, kMostRadius = 20, kMostBox = 80;
+constexpr int kMeasured = 20'000;      // beyond so many nodes labels are not measured one by one
+
+}  // namespace
+
+QString plainText(const QString& text, int most) {
+  QString out = text.size() > most ? text.left(most - 1) + QChar(0x2026) : text;
+  if (out.isEmpty()) return out;
+  out.replace(QLatin1Char('\n'), QLatin1Char(' ')).replace(QLatin1Char('\t'), QLatin1Char(' '));
+  // Half of a surrogate pair may have been cut off.
+  if (text.size() > most && out.size() > 1 && out.at(out.size() - 2).isHighSurrogate()) out.remove(out.size() - 2, 1);
+  return visibleToken(out).replace(QChar(0x00b7), QLatin1Char(' '));
+}
+
+QString countedText(qint64 count) { return QLocale(QLocale::English, QLocale::UnitedStates).toString(count); }
+
+QFont nodeFont(bool bold) {
+  QFont font = QApplication::font();
+  font.setPixelSize(11);
+  font.setBold(bold);
+  return font;
+}
+
+void GraphState::set(GraphData graph) {
+  data = std::move(graph);
+  selected = selectedEdge = hovered = -1;
+  marked.clear();
+  knockedOut.clear();
+  edges = std::make_shared<SortedEdges>(sortEdges(data));
+  const size_t n = data.nodes.size();
+  pinned.assign(n, 0);
+
+  start_.assign(n + 1, 0);
+  for (const EdgeRecord& r : edges->records) {
+    ++start_[static_cast<size_t>(r.from) + 1];
+    if (r.to != r.from) ++start_[static_cast<size_t>(r.to) + 1];
+  }
+  for (size_t i = 0; i < n; ++i) start_[i + 1] += start_[i];
+  adjacent_.assign(start_[n], 0);
+  std::vector<size_t> next(start_.begin(), start_.end() - 1);
+  firstEdge_.assign(n, std::numeric_limits<size_t>::max());
+  for (size_t i = 0; i < edges->records.size(); ++i) {
+    const EdgeRecord& r = edges->records[i];
+    adjacent_[next[static_cast<size_t>(r.from)]++] = static_cast<int>(i);
+    if (r.to != r.from) adjacent_[next[static_cast<size_t>(r.to)]++] = static_cast<int>(i);
+    for (int end : {r.from, r.to}) firstEdge_[static_cast<size_t>(end)] = std::min(firstEdge_[static_cast<size_t>(end)], i);
+  }
+
+  measure();
+  const Placement placed = placeByRank(layout);
+  ranks = placed.ranks;
+  auto made = std::make_shared<std::vector<NodePlace>>(n);
+  for (size_t i = 0; i < n; ++i)
+    (*made)[i] = {placed.centres[i], layout[i].half, placed.rows[i], data.nodes[i].box};
+  places = made;
+  findBounds();
+  shown = edges->shownAt(threshold);
+}
+
+void GraphState::measure() {
+  const size_t n = data.nodes.size();
+  layout.assign(n, {});
+  labels.assign(n, {});
+  const QFontMetricsF metrics{nodeFont()};
+  const bool each = n <= kMeasured;
+  double radius = kLeastRadius;
+  for (size_t i = 0; i < n; ++i) {
+    const GraphNode& node = data.nodes[i];
+    labels[i] = plainText(node.label.isEmpty() ? node.name : node.label, each ? 80 : 8);
+    layout[i] = {node.rank, node.column, QSizeF(kMostBox / 2, kBoxHalfHeight)};
+    if (!each) continue;
+    const double width = metrics.horizontalAdvance(labels[i]);
+    if (node.box) layout[i].half.setWidth(std::clamp(width / 2 + 10, 20.0, kMostBox));
+    else radius = std::max(radius, width / 2 + 3);
+  }
+  // Heads are of one size, whatever their numbers.
+  radius = std::min(radius, kMostRadius);
+  for (size_t i = 0; i < n; ++i) {
+    if (!data.nodes[i].box) layout[i].half = QSizeF(radius, radius);
+    const double room = 2 * layout[i].half.width() - (data.nodes[i].box ? 12 : 4);
+    if (each && metrics.horizontalAdvance(labels[i]) > room) labels[i] = metrics.elidedText(labels[i], Qt::ElideMiddle, room);
+  }
+}
+
+void GraphState::findBounds() {
+  bounds = {};
+  for (const NodePlace& p : *places)
+    bounds |= QRectF(p.centre.x() - p.half.width(), p.centre.y() - p.half.height(), 2 * p.half.width(), 2 * p.half.height());
+  if (!bounds.isNull()) bounds.adjust(-24, -24, 24, 24);
+}
+
+void GraphState::setThreshold(double value) {
+  threshold = std::isnan(value) ? 0 : value;
+  shown = edges->shownAt(threshold);
+  if (selectedEdge >= 0 && static_cast<size_t>(selectedEdge) >= shown) selectedEdge = -1;
+}
+
+void GraphState::moveNode(int node, const QPointF& centre) {
+  auto moved = std::make_shared<std::vector<NodePlace>>(*places);
+  (*moved)[static_cast<size_t>(node)].centre = centre;
+  places = moved;
+  findBounds();
+}
+
+void GraphState::setColumns(const std::vector<double>& x) {
+  if (x.size() != places->size()) return;
+  auto moved = std::make_shared<std::vector<NodePlace>>(*places);
+  for (size_t i = 0; i < x.size(); ++i)
+    if (!pinned[i]) (*moved)[i].centre.setX(x[i]);
+  places = moved;
+  findBounds();
+}
+
+std::vector<int> GraphState::edgesOf(int node) const {
+  if (!exists(node)) return {};
+  const auto begin = adjacent_.begin() + static_cast<std::ptrdiff_t>(start_[static_cast<size_t>(node)]);
+  return {begin, begin + degree(node)};
+}
+
+int GraphState::degree(int node) const {
+  if (!exists(node)) return 0;
+  const auto begin = adjacent_.begin() + static_cast<std::ptrdiff_t>(start_[static_cast<size_t>(node)]);
+  const auto end = adjacent_.begin() + static_cast<std::ptrdiff_t>(start_[static_cast<size_t>(node) + 1]);
+  return static_cast<int>(std::lower_bound(begin, end, static_cast<int>(shown)) - begin);
+}
+
+int GraphState::nodeAt(const QPointF& point, double reach) const {
+  for (size_t i = places->size(); i > 0; --i) {
+    const NodePlace& p = (*places)[i - 1];
+    const double dx = std::abs(point.x() - p.centre.x()), dy = std::abs(point.y() - p.centre.y());
+    if (dx > p.half.width() + reach || dy > p.half.height() + reach) continue;
+    if (p.box || std::hypot(dx, dy) <= p.half.width() + reach) return static_cast<int>(i - 1);
+  }
+  return -1;
+}
+
+int GraphState::neighbour(int node, int dx, int dy) const {
+  if (places->empty()) return -1;
+  if (!exists(node)) {
+    // The first: lowest, then leftmost.
+    const auto first = std::min_element(places->begin(), places->end(), [](const NodePlace& a, const NodePlace& b) {
+      return a.row != b.row ? a.row < b.row : a.centre.x() < b.centre.x();
+    });
+    return static_cast<int>(first - places->begin());
+  }
+  const NodePlace& from = place(node);
+  int best = -1;
+  double least = std::numeric_limits<double>::infinity();
+  for (int i = 0; i < nodeCount(); ++i) {
+    const NodePlace& to = place(i);
+    const double across = to.centre.x() - from.centre.x(), up = from.centre.y() - to.centre.y();
+    double cost = 0;
+    if (dx != 0) {
+      if (to.row != from.row || i == node || across * dx <= 0) continue;
+      cost = std::abs(across) + std::abs(up) * 4;
+    } else {
+      const int rows = (to.row - from.row) * dy;
+      if (rows <= 0) continue;
+      cost = rows * 1e7 + std::abs(across) + (isFaded(i) ? 1e6 : 0);
+    }
+    if (cost < least) {
+      least = cost;
+      best = i;
+    }
+  }
+  return best;
+}
+
+EdgeScene GraphState::scene() const {
+  EdgeScene out;
+  out.edges = edges;
+  out.places = places;
+  out.shown = shown;
+  out.bounds = bounds.adjusted(-150, -60, 150, 60);     // curves go round nodes
+  out.positive = theme->series(0);
+  out.negative = theme->series(1);
+  out.neutral = theme->muted;
+  out.surface = theme->surface;
+  return out;
+}
+
+std::map<QString, std::vector<int>> GraphState::groups() const {
+  std::map<QString, std::vector<int>> out;
+  for (int i = 0; i < nodeCount(); ++i) {
+    const QString& name = data.nodes[static_cast<size_t>(i)].group;
+    if (!name.isEmpty()) out[name].push_back(i);
+  }
+  return out;
+}
+
+QString GraphState::scoreName() const {
+  return data.scoreLabel.isEmpty() ? GraphView::tr("score") : plainText(data.scoreLabel, 40);
+}
+
+QString GraphState::nodeText(int node) const {
+  if (!exists(node)) return {};
+  const GraphNode& n = data.nodes[static_cast<size_t>(node)];
+  const int edgesShown = degree(node);
+  QString text = plainText(n.name, 120);
+  if (std::isfinite(n.score) && n.score != 0) text += GraphView::tr(" · %1 %2").arg(scoreName(), numberText(n.score));
+  text += edgesShown == 1 ? GraphView::tr(" · 1 edge shown") : GraphView::tr(" · %1 edges shown").arg(countedText(edgesShown));
+  if (knockedOut.count(node)) text += GraphView::tr(" · knocked out");
+  if (!n.group.isEmpty()) text += GraphView::tr(" · group %1").arg(plainText(n.group, 60));
+  if (!n.note.isEmpty()) text += GraphView::tr(" · note: %1").arg(plainText(n.note, 200));
+  return text;
+}
+
+QString GraphState::nodeHtml(int node) const {
+  if (!exists(node)) return {};
+  const GraphNode& n = data.nodes[static_cast<size_t>(node)];
+  QString rest = nodeText(node).mid(plainText(n.name, 120).size() + 3);
+  const qsizetype note = n.note.isEmpty() ? -1 : rest.indexOf(GraphView::tr(" · note: %1").arg(QString()));
+  if (note >= 0) rest.truncate(note);
+  QString html = QStringLiteral("<p><b>%1</b><br/>%2</p>").arg(plainText(n.name, 120).toHtmlEscaped(), rest.toHtmlEscaped());
+  if (!n.note.isEmpty()) html += QStringLiteral("<p>%1</p>").arg(plainText(n.note, 1000).toHtmlEscaped());
+  return html;
+}
+
+QString GraphState::edgeText(int record) const {
+  if (record < 0 || static_cast<size_t>(record) >= edges->records.size()) return {};
+  const EdgeRecord& r = edges->records[static_cast<size_t>(record)];
+  const GraphEdge& e = data.edges[static_cast<size_t>(r.edge)];
+  const QString port = e.port.isEmpty() ? QString() : QStringLiteral(" (%1)").arg(plainText(e.port, 20));
+  const QString from = plainText(data.nodes[static_cast<size_t>(e.from)].name, 80);
+  const QString to = plainText(data.nodes[static_cast<size_t>(e.to)].name, 80);
+  return QStringLiteral("%1 → %2%3: %4").arg(from, to, port, numberText(e.score));
+}
+
+QString GraphState::countText() const {
+  const QString all = countedText(static_cast<qint64>(edges->total));
+  QString text;
+  if (edges->total == 0) return GraphView::tr("no edges");
+  if (shown == edges->total) text = edges->total == 1 ? GraphView::tr("1 edge") : GraphView::tr("all %1 edges shown").arg(all);
+  else text = GraphView::tr("%1 of %2 edges shown").arg(countedText(static_cast<qint64>(shown)), all);
+  if (threshold > 0) text += GraphView::tr(", |%1| ≥ %2").arg(scoreName(), numberText(threshold, 3));
+  else if (edges->total > edges->records.size()) text += GraphView::tr(", the strongest");
+  if (shown == 0) text += GraphView::tr(": lower the threshold to see some");
+  return text;
+}
+
+}  // namespace microtome::desktop

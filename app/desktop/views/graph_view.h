@@ -1,0 +1,92 @@
+// graph_view.h — a circuit on a zoomable canvas: nodes in ranks (layers upward), edges whose width and colour say score and
+// sign. QGraphicsView; places come from graphviz (`dot` for small graphs, ranks by layer for large ones). 30,000 edges stay
+// fluid: edges are batched into few items, drawn by level of detail, and a threshold hides without a new layout.
+#pragma once
+
+#include <QPointF>
+#include <QString>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "app/desktop/views/heat_map.h"
+#include "app/desktop/views/view.h"
+#include "core/base/artifact.h"
+
+namespace microtome::desktop {
+
+struct GraphNode {
+  QString name, label;                 // "a3.h1"; shown: "3.1"
+  int rank = 0;                        // 0 lowest (input); equal ranks stand side by side
+  int column = -1;                     // wish inside the rank (head number); -1: by graphviz
+  LayerKind kind = LayerKind::kNone;   // fill colour
+  bool box = false;                    // MLPs, input, logits; else a circle (heads)
+  double score = 0;
+  QString note, group;                 // shown on hover; nodes of one group get a common outline and name
+};
+
+struct GraphEdge {
+  int from = 0, to = 0;                // indices of nodes
+  QString port;                        // "q", "k", "v", "beta"…: where it enters
+  double score = 0;
+};
+
+struct GraphData {
+  std::vector<GraphNode> nodes;
+  std::vector<GraphEdge> edges;
+  QString scoreLabel, help;
+  std::map<int, QString> rankNames;    // rank → "L3", at the left; ranks of one name that lie together are one stripe
+};
+// Nodes and edges of a circuit artifact; what is not in_graph is left out when onlyMembers.
+GraphData graphOf(const Circuit& circuit, bool onlyMembers);
+
+class GraphView : public View {
+  Q_OBJECT
+ public:
+  explicit GraphView(QWidget* parent = nullptr);
+  ~GraphView() override;
+  // Places nodes at once by rank and column; `dot` refines in a worker thread when the graph is small enough, and moves
+  // nodes when it is done, unless pinned.
+  void setGraph(GraphData data);
+  void clear(const QString& emptyText = {});
+  const GraphData& graph() const;
+  // Edges with |score| >= threshold are shown, of the strongest 200,000; nodes without any shown edge fade. Kept by
+  // setGraph. Edges without a score (NaN) are shown at 0 only.
+  void setThreshold(double threshold);
+  double threshold() const;
+  int visibleEdges() const;
+  void setSelectedNode(int node);                      // -1: none; its edges stand out, others fade
+  void setKnockedOut(const std::set<int>& nodes);      // crossed out
+  void setPinned(int node, bool pinned);
+  void setNodeNote(int node, const QString& note);
+  void setGroup(const std::set<int>& nodes, const QString& name);   // empty name: of no group
+  int selectedNode() const;
+  bool isPinned(int node) const;
+  // Where a node, or the middle of an edge, is seen: in this widget's coordinates.
+  QPointF nodePosition(int node) const;
+  QPointF edgePosition(int edge) const;
+  void zoomToFit();
+
+  void drawPicture(QPainter& painter, const QSizeF& size) const override;
+  QString csv() const override;                        // from, to, port, score
+
+ Q_SIGNALS:
+  void nodeClicked(int node);
+  void nodeActivated(int node);
+  void edgeClicked(int edge);
+  void selectionCleared();                             // Esc, or a click beside everything
+  void edited();                                       // a person pinned, annotated or grouped: see graph(), isPinned()
+  void layoutDone();                                   // `dot` has placed the nodes
+
+ protected:
+  void addActions(QMenu& menu) override;               // Fit, Pin, Group…, Annotate…
+  void changeEvent(QEvent*) override;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace microtome::desktop
