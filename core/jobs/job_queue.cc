@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <condition_variable>
 #include <deque>
+#include <iterator>
 #include <map>
 #include <mutex>
 #include <system_error>
@@ -12,6 +13,9 @@
 namespace microtome {
 
 namespace {
+
+// Ended jobs that can still be asked for; a window that is open for a week starts many thousands.
+constexpr size_t kEndedKept = 1000;
 
 struct Job {
   int64_t id = 0;
@@ -193,6 +197,10 @@ int64_t JobQueue::submit(std::string title, std::string lane, std::function<void
     job->id = impl_->next_id++;
     impl_->jobs[job->id] = job;
     impl_->active[job->id] = job;
+    // Ids rise, so the oldest come first; what still runs stays however old it is.
+    for (auto it = impl_->jobs.begin(); it != impl_->jobs.end() && impl_->jobs.size() > impl_->active.size() + kEndedKept;) {
+      it = it->second->ended() ? impl_->jobs.erase(it) : std::next(it);
+    }
     impl_->changed(job->id);
     if (impl_->stopping) {
       // A body or a listener that submits while the queue is being destroyed.

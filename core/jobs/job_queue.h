@@ -35,7 +35,8 @@ class JobQueue {
   // `supersedes` text as an older queued or running one cancels that one.
   int64_t submit(std::string title, std::string lane, std::function<void(Progress&)> body, std::string supersedes = {});
   void cancel(int64_t id);
-  // Blocks until the job has ended; kNotFound for a number that was never given. Not to be called from a job's body.
+  // Blocks until the job has ended; kNotFound for a number that was never given, or whose job ended so long ago that it is
+  // forgotten (the last 1,000 ended jobs are kept). Not to be called from a job's body.
   Status wait(int64_t id);
   std::vector<JobSnapshot> snapshots() const;
   // Called from one thread of the queue's own whenever a job is submitted or changes state, in that order; it may call

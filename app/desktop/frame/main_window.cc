@@ -125,8 +125,8 @@ void MainWindow::applyDefaultLayout() {
   }
   if (!right.isEmpty()) resizeDocks(right, QList<int>(right.size(), 272), Qt::Horizontal);
   for (const PanelInfo& info : infos_) {
-    if (info.area == PanelArea::kTop) resizeDocks({docks_[info.id]}, {184}, Qt::Vertical);
-    if (info.area == PanelArea::kBottom) resizeDocks({docks_[info.id]}, {120}, Qt::Vertical);
+    if (info.area == PanelArea::kTop) resizeDocks({docks_[info.id]}, {192}, Qt::Vertical);
+    if (info.area == PanelArea::kBottom) resizeDocks({docks_[info.id]}, {104}, Qt::Vertical);
   }
 }
 
@@ -136,10 +136,10 @@ void MainWindow::showPanel(const QString& id) {
   if (QDockWidget* dock = docks_.value(id)) {
     dock->show();
     dock->raise();
-    p->setFocus(Qt::OtherFocusReason);
-    return;
+  } else {
+    tabs_->setCurrentWidget(p);
   }
-  tabs_->setCurrentWidget(p);
+  if (!p->isAncestorOf(QApplication::focusWidget())) p->setFocus(Qt::OtherFocusReason);
 }
 
 Panel* MainWindow::currentCentre() const { return qobject_cast<Panel*>(tabs_->currentWidget()); }

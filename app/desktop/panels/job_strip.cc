@@ -7,6 +7,7 @@
 
 #include "app/desktop/session/run_facts.h"
 #include "app/desktop/theme/theme.h"
+#include "app/desktop/views/label_text.h"
 #include "app/desktop/views/plain_line.h"
 
 namespace microtome::desktop {
@@ -69,7 +70,7 @@ void JobStrip::look() {
       if (job.progress.left_s >= 0.5) text += QStringLiteral(" · ") + tr("%1 left").arg(durationText(job.progress.left_s));
       if (!cancel_->isEnabled()) text = tr("%1: stops at its next step").arg(name_);
       text_->setText(text);
-      text_->setToolTip(text.toHtmlEscaped());
+      text_->setToolTip(tipText(text));
       bar_->setValue(static_cast<int>(job.progress.fraction * 1000));
     } else {
       break;

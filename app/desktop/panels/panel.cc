@@ -48,6 +48,8 @@ Panel::Panel(Session& session, const PanelInfo& info, QWidget* parent) : QWidget
   setObjectName(QStringLiteral("panel_") + info.id);
   setAccessibleName(info.title);
   setAccessibleDescription(info.help);
+  // The panel itself takes the focus when it comes to the front, so that its keys work before anything in it is clicked.
+  setFocusPolicy(Qt::ClickFocus);
   auto* outer = new QVBoxLayout(this);
   outer->setContentsMargins(0, 0, 0, 0);
   outer->setSpacing(0);
@@ -113,10 +115,12 @@ EmptyState::EmptyState(const QString& headline, const QString& sentence, const Q
   headline_->setProperty("role", QStringLiteral("headline"));
   headline_->setAlignment(Qt::AlignCenter);
   headline_->setWordWrap(true);
+  headline_->setTextFormat(Qt::PlainText);
   sentence_ = new QLabel(this);
   sentence_->setProperty("role", QStringLiteral("muted"));
   sentence_->setAlignment(Qt::AlignCenter);
   sentence_->setWordWrap(true);
+  sentence_->setTextFormat(Qt::PlainText);
   button_ = new QPushButton(this);
   button_->setProperty("primary", true);
   column->addWidget(headline_);

@@ -42,7 +42,8 @@ std::vector<LayerKind> layersOf(const app::ModelFacts& facts) {
 ResultPane::ResultPane(Panel& panel, QWidget* parent) : ResultView(parent), session_(panel.session()) {
   connect(this, &ResultView::hoverText, &panel, &Panel::hoverText);
   connect(this, &ResultView::noteWanted, &panel, &Panel::noteWanted);
-  connect(this, &ResultView::message, &panel, [&panel](const QString& text, bool isError) { isError ? panel.showProblem(text) : panel.showNotice(text); });
+  connect(this, &ResultView::message, &panel,
+          [&panel](const QString& text, bool isError) { isError ? panel.showProblem(text) : panel.showNotice(text); });
   connect(this, &ResultView::cellPicked, this, &ResultPane::pick);
   connect(&session_.selection(), &Selection::changed, this, &ResultPane::mark);
   if (auto* tabs = findChild<QTabWidget*>())
@@ -139,7 +140,8 @@ void ResultPane::pick(const QHash<QString, qint64>& cell) {
   s.setModel(slot_);
   const qint64 layer = cell.value(QStringLiteral("layer"), -1);
   if (layer >= 0 && layer < static_cast<qint64>(layers.size()))
-    s.setHead(static_cast<int>(layer), static_cast<int>(std::clamp<qint64>(cell.value(QStringLiteral("head"), -1), -1, layers[static_cast<size_t>(layer)].heads - 1)));
+    s.setHead(static_cast<int>(layer), static_cast<int>(std::clamp<qint64>(cell.value(QStringLiteral("head"), -1), -1,
+                                                                           layers[static_cast<size_t>(layer)].heads - 1)));
   if (const PromptPair* pair = session_.currentPair(slot_)) {
     const qint64 tokens = static_cast<qint64>(pair->clean_ids.size());
     const auto place = [&](const char* axis) {

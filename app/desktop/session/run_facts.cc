@@ -106,7 +106,8 @@ std::optional<RunRequest> requestOf(const Session& session, const RunRecord& run
   const int slot = slotOfModel(session, run);
   if (slot < 0) return no(tr("Its model is not open: open %1 first.").arg(runModel(run)));
   const RunSpec& spec = run.spec;
-  if (spec.dtype != kDtype || spec.form != "auto" || spec.bos != "auto" || spec.tf32 || (spec.interventions != "[]" && !spec.interventions.empty()))
+  if (spec.dtype != kDtype || spec.form != "auto" || spec.bos != "auto" || spec.tf32 ||
+      (spec.interventions != "[]" && !spec.interventions.empty()))
     return no(tr("It ran with settings that the window does not have: copy it as a command."));
   const Prompts prompts = promptsOf(session, slot, run);
   if (prompts == Prompts::kOther || spec.seed != session.prompts().source.seed)

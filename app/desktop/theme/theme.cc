@@ -123,6 +123,14 @@ void Theme::apply(QApplication& app, bool dark) {
     QPushButton[primary="true"] { background: %4; color: %9; border: 1px solid %4; font-weight: 600; }
     QPushButton[primary="true"]:disabled { background: %3; color: %6; border-color: %3; }
     QScrollArea { border: none; }
+    QLineEdit, QPlainTextEdit, QSpinBox, QDoubleSpinBox { border: 1px solid %10; border-radius: 4px; padding: 2px 6px; background: %7; selection-background-color: %4; }
+    QLineEdit:focus, QPlainTextEdit:focus { border-color: %4; }
+    QLineEdit:disabled { color: %6; }
+    QMenu { background: %7; border: 1px solid %3; padding: 4px 0; }
+    QMenu::item { padding: 5px 24px 5px 20px; }
+    QMenu::item:selected { background: %8; color: %1; }
+    QMenu::item:disabled { color: %6; }
+    QMenu::separator { height: 1px; background: %3; margin: 4px 8px; }
     QSplitter::handle { background: %3; }
     QSplitter::handle:horizontal { width: 1px; }
     QSplitter::handle:vertical { height: 1px; }
@@ -130,7 +138,7 @@ void Theme::apply(QApplication& app, bool dark) {
     QLabel[role="headline"] { font-size: 15pt; font-weight: 600; }
     QLabel[role="section"] { font-weight: 600; }
   )").arg(t.text.name(), t.raised.name(), t.faint.name(), t.accent.name(), t.window.name(), t.muted.name(),
-          t.surface.name(), t.accentSoft.name(), t.dark ? t.window.name() : t.surface.name());
+          t.surface.name(), t.accentSoft.name(), t.dark ? t.window.name() : t.surface.name(), t.dark ? t.faint.lighter(150).name() : t.faint.darker(120).name());
   app.setStyleSheet(sheet);
 }
 

@@ -42,9 +42,12 @@ void drawSheet(QPainter& p, QRect& rect, const QColor& colour) {
   p.setPen(QPen(colour, 1));
   p.setBrush(Qt::NoBrush);
   const double fold = 3;
-  const QPointF outline[] = {box.topLeft(), {box.right() - fold, box.top()}, {box.right(), box.top() + fold}, box.bottomRight(), box.bottomLeft()};
+  const QPointF outline[] = {
+      box.topLeft(), {box.right() - fold, box.top()}, {box.right(), box.top() + fold}, box.bottomRight(), box.bottomLeft()};
   p.drawPolygon(outline, 5);
-  for (double y : {0.42, 0.68}) p.drawLine(QPointF(box.left() + 2, box.top() + y * box.height()), QPointF(box.right() - 2, box.top() + y * box.height()));
+  for (double y : {0.42, 0.68})
+    p.drawLine(QPointF(box.left() + 2, box.top() + y * box.height()),
+               QPointF(box.right() - 2, box.top() + y * box.height()));
   rect.setRight(static_cast<int>(box.left()) - kGrid);
 }
 
@@ -113,7 +116,8 @@ void RowDelegate::paint(QPainter* painter, const QStyleOptionViewItem& option, c
     // Which way it folds.
     const QPointF c(line.left() + 4, line.center().y() + 0.5);
     const bool open = option.state & QStyle::State_Open;
-    const QPointF down[] = {{c.x() - 4, c.y() - 2}, {c.x() + 4, c.y() - 2}, {c.x(), c.y() + 3}}, right[] = {{c.x() - 2, c.y() - 4}, {c.x() - 2, c.y() + 4}, {c.x() + 3, c.y()}};
+    const QPointF down[] = {{c.x() - 4, c.y() - 2}, {c.x() + 4, c.y() - 2}, {c.x(), c.y() + 3}},
+                  right[] = {{c.x() - 2, c.y() - 4}, {c.x() - 2, c.y() + 4}, {c.x() + 3, c.y()}};
     p.setRenderHint(QPainter::Antialiasing);
     p.setBrush(quiet);
     p.setPen(Qt::NoPen);
@@ -149,7 +153,8 @@ void RowDelegate::paint(QPainter* painter, const QStyleOptionViewItem& option, c
       below.setLeft(below.left() + 8 + kGrid / 2);
     }
     p.setPen(quiet);
-    p.drawText(below, Qt::AlignLeft | Qt::AlignVCenter | Qt::TextSingleLine, p.fontMetrics().elidedText(detail, Qt::ElideRight, below.width()));
+    p.drawText(below, Qt::AlignLeft | Qt::AlignVCenter | Qt::TextSingleLine,
+               p.fontMetrics().elidedText(detail, Qt::ElideRight, below.width()));
     if (progress.isValid()) {
       const double value = progress.toDouble();
       const double share = std::isfinite(value) ? std::clamp(value, 0.0, 1.0) : 0;

@@ -16,9 +16,11 @@ class PanelRunsTest : public AppTest {
     request.params = std::move(params);
     request.slot = slot;
     qint64 out = 0;
-    const auto link = QObject::connect(session_.get(), &Session::runFinished, [&](qint64, const QString&, int, const RunViewPtr& run) { out = run->record.id; });
+    const auto link = QObject::connect(session_.get(), &Session::runFinished,
+                                       [&](qint64, const QString&, int, const RunViewPtr& run) { out = run->record.id; });
     EXPECT_NE(session_->run(request), 0) << problems_.join(QLatin1Char('\n')).toStdString();
-    EXPECT_TRUE(waitUntil([&] { return out != 0 && session_->findRun(out); })) << name << ": " << problems_.join(QLatin1Char('\n')).toStdString();
+    EXPECT_TRUE(waitUntil([&] { return out != 0 && session_->findRun(out); }))
+        << name << ": " << problems_.join(QLatin1Char('\n')).toStdString();
     QObject::disconnect(link);
     EXPECT_TRUE(settle());
     return out;
@@ -34,20 +36,24 @@ class PanelRunsTest : public AppTest {
     const app::AnalysisFacts* facts = session_->findAnalysis(analysis);
     spec.answer_params.clear();
     spec.cost_params.clear();
-    for (const ParamSpec& p : facts->schema.specs) (p.affects_answer ? spec.answer_params : spec.cost_params)[p.name] = param_text(p.fallback);
+    for (const ParamSpec& p : facts->schema.specs)
+      (p.affects_answer ? spec.answer_params : spec.cost_params)[p.name] = param_text(p.fallback);
     spec.analysis_version = facts->info.version;
     qint64 id = 0;
     bool told = false;
-    session_->post(QStringLiteral("test"), QStringLiteral("store"), session_.get(), [store = session_->store(), spec, error, title = facts->info.title](Progress&) {
-      const RunRecord r = store->begin_run(spec, make_run_key(spec), title).value();
-      const int64_t attempt = store->begin_attempt(r.id, "cpu", "{\"microtome\": \"0.1.0\"}").value();
-      (void)store->set_items_total(r.id, 8);
-      (void)store->end_attempt(attempt, 1.5, error, "[]");
-      return r.id;
-    }, [&](const Result<int64_t>& made) {
-      id = made ? made.value() : 0;
-      told = true;
-    });
+    session_->post(
+        QStringLiteral("test"), QStringLiteral("store"), session_.get(),
+        [store = session_->store(), spec, error, title = facts->info.title](Progress&) {
+          const RunRecord r = store->begin_run(spec, make_run_key(spec), title).value();
+          const int64_t attempt = store->begin_attempt(r.id, "cpu", "{\"microtome\": \"0.1.0\"}").value();
+          (void)store->set_items_total(r.id, 8);
+          (void)store->end_attempt(attempt, 1.5, error, "[]");
+          return r.id;
+        },
+        [&](const Result<int64_t>& made) {
+          id = made ? made.value() : 0;
+          told = true;
+        });
     EXPECT_TRUE(waitUntil([&] { return told; }));
     // Any edit reads the list anew.
     session_->setNote(like, QStringLiteral("the baseline"));

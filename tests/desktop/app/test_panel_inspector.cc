@@ -22,8 +22,18 @@ TensorMap grid() {
   map.name = "scores";
   map.axis_labels["pos"] = {"the", " cat", " sat"};
   map.arrays = {{"score", {"layer", "head"}, {2, 3}, std::vector<double>{0, 1, 2, 3, 4, 5}, "nats", "what it is"},
-                {"by_prompt", {"layer", "prompt", "head"}, {2, 2, 3}, std::vector<float>{0, 0, 0, 0, 0, 0, 1, 2, 3, 5, NAN, 7}, "", ""},
-                {"by_pos", {"head", "pos", "layer"}, {3, 3, 2}, std::vector<double>{0, 1, 0, -9, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}, "", ""},
+                {"by_prompt",
+                 {"layer", "prompt", "head"},
+                 {2, 2, 3},
+                 std::vector<float>{0, 0, 0, 0, 0, 0, 1, 2, 3, 5, NAN, 7},
+                 "",
+                 ""},
+                {"by_pos",
+                 {"head", "pos", "layer"},
+                 {3, 3, 2},
+                 std::vector<double>{0, 1, 0, -9, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
+                 "",
+                 ""},
                 {"picture", {"layer", "head", "q_pos", "k_pos"}, {2, 3, 2, 2}, std::vector<float>(24, 1.0f), "", ""},
                 {"ids", {"layer", "head"}, {2, 3}, std::vector<int64_t>{1, 2, 3, 4, 5, 6}, "", ""},
                 {"short", {"layer", "head"}, {2, 3}, std::vector<double>{1}, "", ""},
@@ -37,7 +47,9 @@ TEST(HeadNumbers, AreFoundByAxesAndColumns) {
   result.artifacts.push_back(grid());
   Table table;
   table.columns = {{"layer", "", ""}, {"head", "", ""}, {"entropy", "nats", "of the row"}, {"kind", "", ""}, {"score", "", ""}};
-  table.rows = {{int64_t{1}, int64_t{0}, 1.5, std::string("softmax"), 99.0}, {int64_t{1}, int64_t{1}, 2.5, std::string("softmax"), 99.0}, {int64_t{1}}};
+  table.rows = {{int64_t{1}, int64_t{0}, 1.5, std::string("softmax"), 99.0},
+                {int64_t{1}, int64_t{1}, 2.5, std::string("softmax"), 99.0},
+                {int64_t{1}}};
   result.artifacts.push_back(table);
   const auto n = headNumbers(result, 1, 0);
   const auto find = [&](const char* name) {
@@ -111,7 +123,8 @@ TEST_F(InspectorPanelTest, ARunWithItsNotes) {
   Section* run = section("run");
   ASSERT_TRUE(waitUntil([&] { return !value(run->facts(), QStringLiteral("Device")).isEmpty(); }, 10000));
   EXPECT_EQ(run->headline().toStdString(), "1 · " + session_->findRun(a)->title);
-  EXPECT_EQ(textOf(run, "definition").toStdString().substr(0, 20), session_->findAnalysis(QStringLiteral("head_probes"))->info.definition.substr(0, 20));
+  EXPECT_EQ(textOf(run, "definition").toStdString().substr(0, 20),
+            session_->findAnalysis(QStringLiteral("head_probes"))->info.definition.substr(0, 20));
   EXPECT_EQ(value(run->facts(), QStringLiteral("n")).toStdString(), "12");
   EXPECT_EQ(value(run->facts(), QStringLiteral("Model")).toStdString(), "zoo-llama");
   EXPECT_EQ(value(run->facts(), QStringLiteral("Device")).toStdString(), "cpu");
@@ -162,7 +175,8 @@ TEST_F(InspectorPanelTest, ARunWithItsNotes) {
 
 TEST_F(InspectorPanelTest, AHeadWithWhatRunsSayOfIt) {
   openTwins(4);
-  const qint64 a = runAnalysis("head_probes", {{"n", "12"}, {"batch", "2"}}), b = runAnalysis("attention"), c = runAnalysis("head_probes", {{"n", "12"}, {"batch", "2"}}, 1);
+  const qint64 a = runAnalysis("head_probes", {{"n", "12"}, {"batch", "2"}}), b = runAnalysis("attention"),
+               c = runAnalysis("head_probes", {{"n", "12"}, {"batch", "2"}}, 1);
   open(QSize(264, 900));
   session_->selection().setHead(2, 1);
   Section* head = section("head");
@@ -217,7 +231,9 @@ TEST_F(InspectorPanelTest, ATokenAndAHookPoint) {
   Section* position = section("position");
   ASSERT_TRUE(position->isVisible());
   EXPECT_TRUE(value(position->facts(), QStringLiteral("Token")).contains(QString::number(pair->clean_ids[3])));
-  EXPECT_TRUE(value(position->facts(), QStringLiteral("Token")).startsWith(visibleToken(QString::fromStdString(session_->model(0)->tokenizer()->display(pair->clean_ids[3])))));
+  EXPECT_TRUE(
+      value(position->facts(), QStringLiteral("Token"))
+          .startsWith(visibleToken(QString::fromStdString(session_->model(0)->tokenizer()->display(pair->clean_ids[3])))));
   EXPECT_TRUE(value(position->facts(), QStringLiteral("Looks at")).startsWith(QStringLiteral("1: ")));
   const app::HookFacts& hook = session_->model(0)->facts().hooks.at(4);
   session_->selection().setHookPoint(QString::fromStdString(hook.name));

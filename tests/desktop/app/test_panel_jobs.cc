@@ -108,7 +108,9 @@ TEST_F(JobsPanelTest, ShowsProgressCancelsAndLogs) {
   EXPECT_TRUE(waitUntil([&] { return m.index(rowOf(first), JobTable::kState).data(JobTable::kProgressRole).toDouble() > 0; }));
   EXPECT_EQ(m.index(rowOf(third), JobTable::kState).data().toString().toStdString(), "queued");
   const double before = m.index(rowOf(first), JobTable::kState).data(JobTable::kProgressRole).toDouble();
-  EXPECT_TRUE(waitUntil([&] { return m.index(rowOf(first), JobTable::kState).data(JobTable::kProgressRole).toDouble() > before; })) << "polled while it runs";
+  EXPECT_TRUE(waitUntil([&] {
+    return m.index(rowOf(first), JobTable::kState).data(JobTable::kProgressRole).toDouble() > before;
+  })) << "polled while it runs";
   picture(panel_.get(), QStringLiteral("jobs_running"));
   // The button, then the key.
   click(table_, m.index(rowOf(third), JobTable::kCancel));

@@ -37,7 +37,8 @@ class ProjectPanelTest : public PanelRunsTest {
   QStringList titles(const QString& of) const {
     QStringList out;
     const QModelIndex parent = group(of);
-    for (int i = 0; parent.isValid() && i < tree_->model()->rowCount(parent); ++i) out << tree_->model()->index(i, 0, parent).data().toString();
+    for (int i = 0; parent.isValid() && i < tree_->model()->rowCount(parent); ++i)
+      out << tree_->model()->index(i, 0, parent).data().toString();
     return out;
   }
   QModelIndex row(const QString& of, const QString& start) const {
@@ -45,6 +46,20 @@ class ProjectPanelTest : public PanelRunsTest {
     for (int i = 0; parent.isValid() && i < tree_->model()->rowCount(parent); ++i)
       if (tree_->model()->index(i, 0, parent).data().toString().startsWith(start)) return tree_->model()->index(i, 0, parent);
     return {};
+  }
+  // Opens the context menu as the right button does and takes an entry.
+  bool takeFromMenu(const QString& start) {
+    tree_->customContextMenuRequested(QPoint(4, 4));
+    auto* menu = qobject_cast<QMenu*>(QApplication::activePopupWidget());
+    if (!menu) return false;
+    bool taken = false;
+    for (QAction* action : menu->actions())
+      if (!taken && action->text().startsWith(start) && action->isEnabled()) {
+        action->trigger();
+        taken = true;
+      }
+    menu->close();
+    return taken;
   }
   std::unique_ptr<Panel> panel_;
   QTreeView* tree_ = nullptr;
@@ -64,7 +79,8 @@ TEST_F(ProjectPanelTest, AnEmptyProjectSaysWhatToDo) {
 
 TEST_F(ProjectPanelTest, ListsRunsModelsDatasetsAndNotes) {
   openTwins(4);
-  const qint64 a = runAnalysis("attention"), b = runAnalysis("attention", {}, 1), c = runAnalysis("head_probes", {{"n", "12"}, {"batch", "2"}});
+  const qint64 a = runAnalysis("attention"), b = runAnalysis("attention", {}, 1),
+               c = runAnalysis("head_probes", {{"n", "12"}, {"batch", "2"}});
   const qint64 d = leaveUnfinished(a, QStringLiteral("logit_lens"), "the disk is full");
   session_->setViewNote(b, QStringLiteral("patterns"), QStringLiteral("the diagonal is gone"));
   ASSERT_TRUE(settle());
@@ -190,15 +206,7 @@ TEST_F(ProjectPanelTest, NotesTrashAndUndo) {
   // Emptying asks first, and keeps on Keep.
   session_->deleteRun(a);
   ASSERT_TRUE(settle());
-  tree_->customContextMenuRequested(tree_->visualRect(group(QStringLiteral("Runs"))).center());
-  auto* menu = qobject_cast<QMenu*>(QApplication::activePopupWidget());
-  ASSERT_TRUE(menu);
-  QAction* empty = nullptr;
-  for (QAction* action : menu->actions())
-    if (action->text().startsWith(QStringLiteral("Empty trash"))) empty = action;
-  ASSERT_TRUE(empty);
-  empty->trigger();
-  menu->close();
+  ASSERT_TRUE(takeFromMenu(QStringLiteral("Empty trash")));
   EXPECT_EQ(session_->trashedRuns().size(), 1u) << "nothing is gone before the answer";
   auto* go = panel_->findChild<QPushButton*>(QStringLiteral("empty_trash"));
   ASSERT_TRUE(go->isVisible());
@@ -208,6 +216,42 @@ TEST_F(ProjectPanelTest, NotesTrashAndUndo) {
   EXPECT_TRUE(session_->trashedRuns().empty());
   EXPECT_EQ(session_->store()->trash().value().size(), 0u);
   EXPECT_EQ(session_->runs().size(), 1u);
+}
+
+TEST_F(ProjectPanelTest, RepeatsAndRestores) {
+  openTwins(2, false);
+  const qint64 a = runAnalysis("attention", {{"epsilon", "0.25"}});
+  open();
+  click(tree_, row(QStringLiteral("Runs"), QString::number(a)));
+  QSignalSpy finished(session_.get(), &Session::runFinished);
+  ASSERT_TRUE(takeFromMenu(QStringLiteral("Repeat")));
+  ASSERT_TRUE(settle());
+  ASSERT_EQ(finished.size(), 1) << problems_.join(QLatin1Char('\n')).toStdString();
+  EXPECT_EQ(finished[0][3].value<RunViewPtr>()->record.id, a) << "the same key, computed anew";
+  EXPECT_EQ(session_->runs().size(), 1u);
+  EXPECT_EQ(session_->store()->attempts(a).value().size(), 2u);
+  // On other prompts it would be another run: a sentence says so, and nothing starts.
+  PromptSource other;
+  other.kind = PromptSource::Kind::kTask;
+  other.task = QStringLiteral("ioi");
+  other.count = 3;
+  session_->setTask(other);
+  ASSERT_TRUE(waitUntil([&] { return session_->prompts().bySlot[0] && session_->prompts().bySlot[0]->pairs.size() == 3; }));
+  ASSERT_TRUE(takeFromMenu(QStringLiteral("Repeat")));
+  ASSERT_TRUE(settle());
+  EXPECT_EQ(finished.size(), 1);
+  bool told = false;
+  for (QLabel* l : panel_->findChildren<QLabel*>()) told = told || (l->isVisible() && l->text().contains(QStringLiteral("other prompts")));
+  EXPECT_TRUE(told);
+
+  QTest::keyClick(tree_, Qt::Key_Delete);
+  ASSERT_TRUE(settle());
+  tree_->expand(group(QStringLiteral("Trash")));
+  click(tree_, row(QStringLiteral("Trash"), QString::number(a)));
+  ASSERT_TRUE(takeFromMenu(QStringLiteral("Restore")));
+  ASSERT_TRUE(settle());
+  EXPECT_EQ(session_->runs().size(), 1u);
+  EXPECT_TRUE(session_->store()->trash().value().empty());
 }
 
 TEST_F(ProjectPanelTest, ARunUnderWayHasARowThatCanBeCancelled) {
@@ -221,7 +265,9 @@ TEST_F(ProjectPanelTest, ARunUnderWayHasARowThatCanBeCancelled) {
   ASSERT_TRUE(waitUntil([&] { return titles(QStringLiteral("Under way")).size() == 1; }));
   const QModelIndex index = row(QStringLiteral("Under way"), QString());
   EXPECT_TRUE(index.data(RowRole::kProgress).isValid());
-  ASSERT_TRUE(waitUntil([&] { return row(QStringLiteral("Under way"), QString()).data(RowRole::kState).toString().contains(QLatin1Char('%')); }));
+  ASSERT_TRUE(waitUntil([&] {
+    return row(QStringLiteral("Under way"), QString()).data(RowRole::kState).toString().contains(QLatin1Char('%'));
+  }));
   QTest::qWait(300);
   picture(panel_.get(), QStringLiteral("project_running"));
   click(tree_, row(QStringLiteral("Under way"), QString()));

@@ -88,7 +88,10 @@ TEST_F(ResultsPanelTest, ShowsARunAsStored) {
   picture(panel_.get(), QStringLiteral("results"));
   // A head that is picked is the selected head, on the run's model.
   session_->selection().setModel(1);
-  Q_EMIT left_->result()->cellPicked({{QStringLiteral("layer"), 1}, {QStringLiteral("head"), 2}, {QStringLiteral("q_pos"), 5}, {QStringLiteral("k_pos"), 3}});
+  Q_EMIT left_->result()->cellPicked({{QStringLiteral("layer"), 1},
+                                      {QStringLiteral("head"), 2},
+                                      {QStringLiteral("q_pos"), 5},
+                                      {QStringLiteral("k_pos"), 3}});
   EXPECT_EQ(session_->selection().model(), 0);
   EXPECT_EQ(session_->selection().layer(), 1);
   EXPECT_EQ(session_->selection().head(), 2);
@@ -102,7 +105,8 @@ TEST_F(ResultsPanelTest, ShowsARunAsStored) {
 
 TEST_F(ResultsPanelTest, TwoRunsSideBySideWithWhatDiffers) {
   openTwins(8);
-  const qint64 a = runAnalysis("head_probes", {{"n", "12"}, {"batch", "2"}}), b = runAnalysis("head_probes", {{"n", "16"}, {"batch", "2"}}, 1);
+  const qint64 a = runAnalysis("head_probes", {{"n", "12"}, {"batch", "2"}}),
+               b = runAnalysis("head_probes", {{"n", "16"}, {"batch", "2"}}, 1);
   open();
   session_->selection().setRun(a);
   session_->selection().setCompareRun(b);

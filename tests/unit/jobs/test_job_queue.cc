@@ -341,5 +341,29 @@ TEST(JobQueue, ManyThreadsSubmitCancelAndLook) {
   EXPECT_GE(ran, 360 - 6 * 12 - 6 * 9);
 }
 
+TEST(JobQueue, ForgetsWhatEndedLongAgoButNothingThatRuns) {
+  JobQueue queue(1);
+  std::atomic<bool> go{false};
+  const int64_t first = queue.submit("old and running", "cuda:0", [&](Progress& p) {
+    while (!go) {
+      p.check();
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  });
+  int64_t last = 0, second = 0;
+  for (int i = 0; i < 1200; ++i) {
+    last = queue.submit("short", "cpu", [](Progress&) {});
+    if (i == 0) second = last;
+    if (i % 100 == 0) queue.wait(last);
+  }
+  queue.wait(last);
+  queue.submit("one more", "cpu", [](Progress&) {});
+  EXPECT_LE(queue.snapshots().size(), 1003u);
+  EXPECT_EQ(queue.wait(second).code(), StatusCode::kNotFound);
+  EXPECT_TRUE(queue.wait(last).is_ok());
+  go = true;
+  EXPECT_TRUE(queue.wait(first).is_ok());
+}
+
 }  // namespace
 }  // namespace microtome

@@ -28,7 +28,9 @@ QVariant AnalysisList::data(const QModelIndex& index, int role) const {
   const app::AnalysisFacts& a = analyses_[static_cast<size_t>(index.row())];
   switch (role) {
     case Qt::DisplayRole: return labelText(a.info.title.empty() ? a.info.name : a.info.title, 120);
-    case Qt::ToolTipRole: return tipText(labelText(a.info.definition, 800) + (a.plugin.empty() ? QString() : tr(" (from the plug-in %1)").arg(labelText(a.plugin, 200))));
+    case Qt::ToolTipRole:
+      return tipText(labelText(a.info.definition, 800) +
+                     (a.plugin.empty() ? QString() : tr(" (from the plug-in %1)").arg(labelText(a.plugin, 200))));
     case RowRole::kDetail: return labelText(a.info.name, 80);
     case RowRole::kTag: return a.plugin.empty() ? QString() : tr("plug-in");
     case kNameRole: return QString::fromStdString(a.info.name);

@@ -38,9 +38,10 @@ AnalysisOutcome::AnalysisOutcome(Panel& panel, QWidget* parent) : QWidget(parent
   pairUp(sides_[0].result, sides_[1].result);
   sides_[0].result->forget(tr("Nothing was run here yet: choose an analysis, set it up and press Run."));
 
-  connect(&session_, &Session::runPreview, this, [this](qint64 job, const QString&, int slot, const std::shared_ptr<const AnalysisResult>& soFar) {
-    if (Side* side = sideOf(job)) side->result->showPreview(soFar, slot, side->command);
-  });
+  connect(&session_, &Session::runPreview, this,
+          [this](qint64 job, const QString&, int slot, const std::shared_ptr<const AnalysisResult>& soFar) {
+            if (Side* side = sideOf(job)) side->result->showPreview(soFar, slot, side->command);
+          });
   connect(&session_, &Session::runFinished, this, [this](qint64 job, const QString&, int, const RunViewPtr& run) {
     Side* side = sideOf(job);
     if (!side) return;

@@ -120,8 +120,8 @@ class AnalysisPanel : public Panel {
     });
     connect(view_, &QListView::activated, this, [this] {
       tabs_->setCurrentIndex(0);
-      setup_->form()->setFocus();
-      setup_->form()->nextInFocusChain()->setFocus();
+      for (QWidget* control : setup_->form()->findChildren<QWidget*>())
+        if (control->isVisible() && control->focusPolicy() & Qt::TabFocus) return control->setFocus(Qt::TabFocusReason);
     });
   }
 
@@ -191,9 +191,14 @@ namespace microtome::panels {
 
 void register_analysis(Registry& registry) {
   using namespace desktop;
-  const PanelInfo info{QStringLiteral("analysis"), QObject::tr("Run"),
-                       QObject::tr("Every analysis, built in or from a plug-in: set its parameters, run it on one model or both, see the result."),
-                       PanelArea::kCentre, 80, QStringLiteral("Ctrl+E")};
+  const PanelInfo info{
+      QStringLiteral("analysis"),
+      QObject::tr("Run"),
+      QObject::tr(
+          "Every analysis, built in or from a plug-in: set its parameters, run it on one model or both, see the result."),
+      PanelArea::kCentre,
+      80,
+      QStringLiteral("Ctrl+E")};
   registry.add({info, [info](Session& session, QWidget* parent) { return new AnalysisPanel(session, info, parent); }});
 }
 

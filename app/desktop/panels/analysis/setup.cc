@@ -51,12 +51,14 @@ QString givesText(const AnalysisInfo& info) {
   for (const OutputInfo& o : info.outputs) {
     QStringList axes;
     for (const std::string& a : o.axes) axes << axisText(a);
-    names << labelText(o.name, 40) + (axes.isEmpty() ? QString() : QStringLiteral(" [") + axes.join(QStringLiteral(", ")) + QLatin1Char(']'));
+    names << labelText(o.name, 40) +
+                 (axes.isEmpty() ? QString() : QStringLiteral(" [") + axes.join(QStringLiteral(", ")) + QLatin1Char(']'));
     if (names.size() == 6) break;
   }
   if (names.isEmpty()) return {};
   const qsizetype more = static_cast<qsizetype>(info.outputs.size()) - names.size();
-  return AnalysisSetup::tr("Gives ") + names.join(QStringLiteral(", ")) + (more > 0 ? AnalysisSetup::tr(" and %1 more.").arg(more) : QStringLiteral("."));
+  return AnalysisSetup::tr("Gives ") + names.join(QStringLiteral(", ")) +
+         (more > 0 ? AnalysisSetup::tr(" and %1 more.").arg(more) : QStringLiteral("."));
 }
 
 }  // namespace
@@ -160,7 +162,9 @@ void AnalysisSetup::setAnalysis(const QString& name) {
   title_->setText(labelText(a->info.title.empty() ? a->info.name : a->info.title, 200));
   definition_->setText(labelText(a->info.definition, 2000));
   QString source = a->info.source.empty() ? QString() : tr("Source: %1").arg(labelText(a->info.source, 400));
-  if (!a->plugin.empty()) source += (source.isEmpty() ? QString() : QStringLiteral("\n")) + tr("From the plug-in %1").arg(labelText(a->plugin, 300));
+  if (!a->plugin.empty())
+    source +=
+        (source.isEmpty() ? QString() : QStringLiteral("\n")) + tr("From the plug-in %1").arg(labelText(a->plugin, 300));
   source_->setText(source);
   source_->setVisible(!source.isEmpty());
   gives_->setText((givesText(a->info) + QLatin1Char(' ') + needsText(a->info)).trimmed());
@@ -192,7 +196,9 @@ void AnalysisSetup::refreshChoices() {
   promptsLabel_->setVisible(uses);
   const size_t count = session_.prompts().text.pairs.size();
   if (count <= 1) fill(prompts_, {{count == 0 ? tr("None yet") : tr("The prompt as typed"), 0}});
-  else fill(prompts_, {{tr("All %1 of %2").arg(count).arg(labelText(session_.prompts().text.name, 40)), 0}, {tr("Selected: number %1").arg(session_.selection().prompt() + 1), 1}});
+  else
+    fill(prompts_, {{tr("All %1 of %2").arg(count).arg(labelText(session_.prompts().text.name, 40)), 0},
+                    {tr("Selected: number %1").arg(session_.selection().prompt() + 1), 1}});
   changed();
 }
 
@@ -224,7 +230,8 @@ bool AnalysisSetup::canRun(QString* why) const {
       *why = session_.opening(slot) ? tr("The model is being opened.") : tr("No model is open: open a model folder, or try the demo.");
       return false;
     }
-    if (a->info.prompts != AnalysisInfo::Prompts::kNone && (!session_.prompts().bySlot[slot] || session_.prompts().bySlot[slot]->pairs.empty())) {
+    if (a->info.prompts != AnalysisInfo::Prompts::kNone &&
+        (!session_.prompts().bySlot[slot] || session_.prompts().bySlot[slot]->pairs.empty())) {
       const QString& problem = session_.prompts().problem[slot];
       *why = problem.isEmpty() ? tr("There are no prompts yet: type one or load a task in Prompts.") : problem;
       return false;

@@ -33,7 +33,11 @@ std::optional<HeadNumber> fromArray(const TensorMap& map, const NamedArray& arra
     const int64_t size = array.shape[d];
     // A file may say anything: nothing is multiplied beyond what is really there.
     if (size <= 0 || stride > stored(array) / size) return std::nullopt;
-    Axis* axis = array.axes[d] == "layer" ? &layers : array.axes[d] == "head" ? &heads : array.axes[d] == "prompt" ? &prompts : size == 1 ? nullptr : &other;
+    Axis* axis = array.axes[d] == "layer"    ? &layers
+                 : array.axes[d] == "head"   ? &heads
+                 : array.axes[d] == "prompt" ? &prompts
+                 : size == 1                 ? nullptr
+                                             : &other;
     if (axis && axis->there) return std::nullopt;
     if (axis) *axis = {d, size, stride, true};
     stride *= size;
@@ -68,7 +72,9 @@ std::optional<HeadNumber> fromArray(const TensorMap& map, const NamedArray& arra
     const std::string& axis = array.axes[other.index];
     const auto labels = map.axis_labels.find(axis);
     const bool named = labels != map.axis_labels.end() && static_cast<int64_t>(labels->second.size()) == other.size;
-    where << tr("largest, at %1 %2").arg(axisText(axis), named ? labelText(labels->second[static_cast<size_t>(bestAt)], 30) : QString::number(bestAt));
+    where << tr("largest, at %1 %2")
+                 .arg(axisText(axis),
+                      named ? labelText(labels->second[static_cast<size_t>(bestAt)], 30) : QString::number(bestAt));
   }
   out.where = where.join(QStringLiteral("; "));
   out.name = nameText(array.name);

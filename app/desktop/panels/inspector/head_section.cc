@@ -60,7 +60,13 @@ void HeadSection::show() {
   const auto number = [&](const QString& name, int64_t value, const QString& tip) {
     if (value > 0) rows.push_back({name, QString::number(value), tip, false, false, {}});
   };
-  rows.push_back({tr("Mixer"), nameText(facts.mixer), facts.recurrent ? tr("Recurrent: it keeps a state") : tr("Softmax attention: it looks at all tokens before"), false, false, {}});
+  rows.push_back(
+      {tr("Mixer"),
+       nameText(facts.mixer),
+       facts.recurrent ? tr("Recurrent: it keeps a state") : tr("Softmax attention: it looks at all tokens before"),
+       false,
+       false,
+       {}});
   number(tr("Heads"), facts.heads, tr("Heads of the layer"));
   if (facts.kv_heads != facts.heads) number(tr("Key/value heads"), facts.kv_heads, tr("Heads share keys and values"));
   number(QStringLiteral("d_k"), facts.d_k, tr("Width of a head's keys and queries"));

@@ -24,7 +24,9 @@ class InspectorPanel : public Panel {
  public:
   InspectorPanel(Session& session, const PanelInfo& info, QWidget* parent) : Panel(session, info, parent) {
     body()->setContentsMargins(0, 0, 0, 0);
-    empty_ = new EmptyState(tr("Nothing is selected"), tr("Click a run, a head, a token or a hook point anywhere: what is known of it stands here."), {}, this);
+    empty_ = new EmptyState(tr("Nothing is selected"),
+                            tr("Click a run, a head, a token or a hook point anywhere: what is known of it stands here."),
+                            {}, this);
     scroll_ = new QScrollArea(this);
     scroll_->setWidgetResizable(true);
     scroll_->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
@@ -119,18 +121,22 @@ class InspectorPanel : public Panel {
       const bool known = t && id >= 0 && id < t->vocab_size();
       return known ? visibleToken(QString::fromStdString(t->display(id)).left(80)) + tr("  (id %1)").arg(id) : tr("id %1").arg(id);
     };
-    const auto add = [&](const QString& name, const QString& value, const QString& tip = {}, bool mono = true) { rows.push_back({name, value, tip, mono, false, {}}); };
+    const auto add = [&](const QString& name, const QString& value, const QString& tip = {}, bool mono = true) {
+      rows.push_back({name, value, tip, mono, false, {}});
+    };
     const int at = s.position();
     position_->setHeadline(tr("Position %1 of %2, prompt %3").arg(at).arg(pair->clean_ids.size()).arg(s.prompt() + 1));
     add(tr("Token"), token(at, pair->clean_ids), tr("Of the clean prompt; positions count from 0, the start token included"));
-    if (at < static_cast<int>(pair->corrupted_ids.size()) && pair->corrupted_ids[static_cast<size_t>(at)] != pair->clean_ids[static_cast<size_t>(at)])
+    if (at < static_cast<int>(pair->corrupted_ids.size()) &&
+        pair->corrupted_ids[static_cast<size_t>(at)] != pair->clean_ids[static_cast<size_t>(at)])
       add(tr("Corrupted"), token(at, pair->corrupted_ids), tr("What stands there in the corrupted prompt"));
     QStringList labels;
     for (const auto& [label, index] : pair->positions)
       if (index == at) labels << labelText(label, 60);
     if (!labels.isEmpty()) add(tr("Marked as"), labels.join(QStringLiteral(", ")), tr("The task's name for this place"), false);
     if (s.keyPosition() >= 0 && s.keyPosition() < static_cast<int>(pair->clean_ids.size()))
-      add(tr("Looks at"), tr("%1: ").arg(s.keyPosition()) + token(s.keyPosition(), pair->clean_ids), tr("The key position that was picked"));
+      add(tr("Looks at"), tr("%1: ").arg(s.keyPosition()) + token(s.keyPosition(), pair->clean_ids),
+          tr("The key position that was picked"));
     position_->facts()->setRows(rows);
   }
 
@@ -150,8 +156,12 @@ class InspectorPanel : public Panel {
       const int64_t size = i < hook->sizes.size() ? hook->sizes[i] : -1;
       shape << axisText(hook->axes[i]) + (size >= 0 ? QStringLiteral(" ") + QString::number(size) : QString());
     }
-    if (!shape.isEmpty()) rows.push_back({tr("Axes"), shape.join(QStringLiteral(" × ")), tr("A size that follows the run is left out"), false, false, {}});
-    if (hook->on_request) rows.push_back({tr("Computed"), tr("only when asked for"), tr("A run without it takes a faster way"), false, false, {}});
+    if (!shape.isEmpty())
+      rows.push_back(
+          {tr("Axes"), shape.join(QStringLiteral(" × ")), tr("A size that follows the run is left out"), false, false, {}});
+    if (hook->on_request)
+      rows.push_back(
+          {tr("Computed"), tr("only when asked for"), tr("A run without it takes a faster way"), false, false, {}});
     if (!hook->note.empty()) rows.push_back({tr("Note"), labelText(hook->note, 600), {}, false, false, {}});
     hook_->facts()->setRows(rows);
   }
@@ -179,8 +189,12 @@ namespace microtome::panels {
 
 void register_inspector(Registry& registry) {
   using namespace desktop;
-  const PanelInfo info{QStringLiteral("inspector"), QObject::tr("Inspector"), QObject::tr("What is selected: the run, the head, the token, the hook point, with their numbers."),
-                       PanelArea::kRight, 0, QStringLiteral("Ctrl+I")};
+  const PanelInfo info{QStringLiteral("inspector"),
+                       QObject::tr("Inspector"),
+                       QObject::tr("What is selected: the run, the head, the token, the hook point, with their numbers."),
+                       PanelArea::kRight,
+                       0,
+                       QStringLiteral("Ctrl+I")};
   registry.add({info, [info](Session& session, QWidget* parent) { return new InspectorPanel(session, info, parent); }});
 }
 

@@ -92,7 +92,8 @@ RunSection::RunSection(Panel& panel, QWidget* parent) : Section(tr("Run"), paren
     QGuiApplication::clipboard()->setText(command_->toPlainText());
     panel_.showNotice(tr("The command is on the clipboard."));
   });
-  connect(note_, &QPlainTextEdit::textChanged, this, [this] { noteHint_->setVisible(note_->document()->isModified() && note_->hasFocus()); });
+  connect(note_, &QPlainTextEdit::textChanged, this,
+          [this] { noteHint_->setVisible(note_->document()->isModified() && note_->hasFocus()); });
 }
 
 void RunSection::show(qint64 run) {
@@ -104,29 +105,34 @@ void RunSection::show(qint64 run) {
   if (!record) return;
   if (other) attempts_.clear();
   fill(*record);
-  if (const QString note = QString::fromStdString(record->note); other || (!note_->document()->isModified() && note_->toPlainText() != note)) {
+  if (const QString note = QString::fromStdString(record->note);
+      other || (!note_->document()->isModified() && note_->toPlainText() != note)) {
     note_->setPlainText(note);
     note_->document()->setModified(false);
     noteHint_->hide();
   }
   fillNotes(run);
   // Attempts change with the state.
-  const std::string wanted = std::to_string(run) + "/" + std::to_string(static_cast<int>(record->state)) + "/" + std::to_string(record->items_done);
+  const std::string wanted = std::to_string(run) + "/" + std::to_string(static_cast<int>(record->state)) + "/" +
+                             std::to_string(record->items_done);
   const std::shared_ptr<ResultStore> store = session_.store();
   if (wanted == asked_ || !store) return;
   asked_ = wanted;
-  session_.post(tr("Reading run %1").arg(run), QStringLiteral("store"), this, [store, run](Progress&) { return store->attempts(run).value(); },
-                [this, run, wanted](const Result<std::vector<AttemptRecord>>& attempts) {
-                  if (wanted != asked_ || run != run_ || !attempts) return;
-                  attempts_ = attempts.value();
-                  if (const RunRecord* r = session_.findRun(run)) fill(*r);
-                });
+  session_.post(
+      tr("Reading run %1").arg(run), QStringLiteral("store"), this,
+      [store, run](Progress&) { return store->attempts(run).value(); },
+      [this, run, wanted](const Result<std::vector<AttemptRecord>>& attempts) {
+        if (wanted != asked_ || run != run_ || !attempts) return;
+        attempts_ = attempts.value();
+        if (const RunRecord* r = session_.findRun(run)) fill(*r);
+      });
 }
 
 void RunSection::fill(const RunRecord& record) {
   const app::AnalysisFacts* a = session_.findAnalysis(QString::fromStdString(record.analysis));
   setHeadline(QStringLiteral("%1 · %2").arg(record.id).arg(runTitle(record)));
-  definition_->setText(a ? labelText(a->info.definition, 2000) : tr("The analysis '%1' is not installed here.").arg(labelText(record.analysis, 80)));
+  definition_->setText(a ? labelText(a->info.definition, 2000)
+                         : tr("The analysis '%1' is not installed here.").arg(labelText(record.analysis, 80)));
   source_->setText(a && !a->info.source.empty() ? tr("Source: %1").arg(labelText(a->info.source, 400)) : QString());
   source_->setVisible(!source_->text().isEmpty());
   std::vector<FactRow> rows;
@@ -141,16 +147,19 @@ void RunSection::fill(const RunRecord& record) {
     const ParamSpec* p = a ? a->schema.find(name) : nullptr;
     add(nameText(name), value.empty() ? tr("(empty)") : labelText(value, 300), p ? labelText(p->help, 500) : QString());
   }
-  for (const auto& [name, value] : record.spec.cost_params) add(nameText(name), labelText(value, 120), tr("Changes how long a run takes, never its answer"));
+  for (const auto& [name, value] : record.spec.cost_params)
+    add(nameText(name), labelText(value, 120), tr("Changes how long a run takes, never its answer"));
   if (record.spec.seed) add(tr("Seed"), QString::number(record.spec.seed));
-  add(tr("Key"), QString::fromStdString(record.key_hash).left(12), tr("SHA-256 of all that affects the answer: %1").arg(labelText(record.key_hash, 64)), true);
+  add(tr("Key"), QString::fromStdString(record.key_hash).left(12),
+      tr("SHA-256 of all that affects the answer: %1").arg(labelText(record.key_hash, 64)), true);
   add(tr("Made"), longTime(record.created));
   if (!attempts_.empty()) {
     const AttemptRecord& last = attempts_.back();
     double seconds = 0;
     for (const AttemptRecord& t : attempts_) seconds += t.seconds;
     add(tr("Device"), labelText(last.device, 60));
-    add(tr("Took"), attempts_.size() == 1 ? durationText(seconds) : tr("%1 in %2 attempts").arg(durationText(seconds)).arg(attempts_.size()));
+    add(tr("Took"), attempts_.size() == 1 ? durationText(seconds)
+                                          : tr("%1 in %2 attempts").arg(durationText(seconds)).arg(attempts_.size()));
     add(tr("Versions"), versionsText(last.versions));
     add(tr("Error"), labelText(last.error, 400));
     if (last.events.size() > 2) add(tr("Events"), labelText(last.events, 400));

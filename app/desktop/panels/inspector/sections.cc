@@ -79,12 +79,16 @@ void FactGrid::setRows(const std::vector<FactRow>& rows) {
   for (const FactRow& r : rows) {
     QWidget* name = nullptr;
     if (!r.link.isEmpty()) {
-      auto* button = new QPushButton(fontMetrics().elidedText(r.name, Qt::ElideRight, 28 * kGrid), this);
+      auto* button = new QPushButton(
+          fontMetrics().elidedText(r.name, Qt::ElideRight, 28 * kGrid).replace(QLatin1Char('&'), QStringLiteral("&&")),
+          this);
       button->setFlat(true);
       button->setFocusPolicy(Qt::StrongFocus);
       button->setCursor(Qt::PointingHandCursor);
-      button->setStyleSheet(QStringLiteral("QPushButton { text-align: left; padding: 4px 0 0 0; border: none; background: transparent; font-weight: 600; color: palette(link); }"
-                                           "QPushButton:focus, QPushButton:hover { text-decoration: underline; }"));
+      button->setStyleSheet(
+          QStringLiteral("QPushButton { text-align: left; padding: 4px 0 0 0; border: none; background: transparent; "
+                         "font-weight: 600; color: palette(link); }"
+                         "QPushButton:focus, QPushButton:hover { text-decoration: underline; }"));
       connect(button, &QPushButton::clicked, this, [this, link = r.link] { Q_EMIT linkPressed(link); });
       name = button;
     } else {
@@ -93,14 +97,15 @@ void FactGrid::setRows(const std::vector<FactRow>& rows) {
       label->setProperty("role", QStringLiteral("muted"));
       name = label;
     }
-    name->setToolTip(tipText(r.tip.isEmpty() ? r.name : r.tip));
+    const QString tip = tipText(r.tip.isEmpty() ? r.name : r.tip).replace(QLatin1Char('\n'), QStringLiteral("<br/>"));
+    name->setToolTip(tip);
     if (r.value.isEmpty()) {
       grid_->addWidget(name, line++, 0, 1, 2, Qt::AlignLeft | Qt::AlignTop);
       continue;
     }
     QLabel* value = wrappedLabel(this);
     value->setText(breakable(r.value));
-    value->setToolTip(tipText(r.tip));
+    value->setToolTip(r.tip.isEmpty() ? QString() : tip);
     if (r.mono) value->setFont(monoFont(-1));
     if (r.number) value->setAlignment(Qt::AlignRight | Qt::AlignTop);
     grid_->addWidget(name, line, 0, Qt::AlignLeft | Qt::AlignTop);
@@ -120,7 +125,8 @@ Section::Section(const QString& title, QWidget* parent) : QWidget(parent) {
   title_->setCheckable(true);
   title_->setChecked(true);
   title_->setFocusPolicy(Qt::StrongFocus);
-  title_->setStyleSheet(QStringLiteral("QToolButton { padding: 4px 4px 4px 0; font-weight: 600; } QToolButton:checked { background: transparent; }"));
+  title_->setStyleSheet(QStringLiteral(
+      "QToolButton { padding: 4px 4px 4px 0; font-weight: 600; } QToolButton:checked { background: transparent; }"));
   column->addWidget(title_, 0, Qt::AlignLeft);
   content_ = new QWidget(this);
   body_ = new QVBoxLayout(content_);

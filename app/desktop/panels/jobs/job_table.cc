@@ -39,7 +39,9 @@ void JobTable::setJobs(const std::vector<JobSnapshot>& jobs) {
   const auto same = [](const JobSnapshot& a, const JobSnapshot& b) { return a.id == b.id; };
   size_t head = 0, tail = 0;
   while (head < jobs_.size() && head < fresh.size() && same(jobs_[head], fresh[head])) ++head;
-  while (tail < jobs_.size() - head && tail < fresh.size() - head && same(jobs_[jobs_.size() - 1 - tail], fresh[fresh.size() - 1 - tail])) ++tail;
+  while (tail < jobs_.size() - head && tail < fresh.size() - head &&
+         same(jobs_[jobs_.size() - 1 - tail], fresh[fresh.size() - 1 - tail]))
+    ++tail;
   if (const size_t gone = jobs_.size() - head - tail; gone > 0) {
     beginRemoveRows({}, static_cast<int>(head), static_cast<int>(head + gone - 1));
     jobs_.erase(jobs_.begin() + static_cast<ptrdiff_t>(head), jobs_.begin() + static_cast<ptrdiff_t>(head + gone));
@@ -47,7 +49,8 @@ void JobTable::setJobs(const std::vector<JobSnapshot>& jobs) {
   }
   if (const size_t added = fresh.size() - head - tail; added > 0) {
     beginInsertRows({}, static_cast<int>(head), static_cast<int>(head + added - 1));
-    jobs_.insert(jobs_.begin() + static_cast<ptrdiff_t>(head), fresh.begin() + static_cast<ptrdiff_t>(head), fresh.begin() + static_cast<ptrdiff_t>(head + added));
+    jobs_.insert(jobs_.begin() + static_cast<ptrdiff_t>(head), fresh.begin() + static_cast<ptrdiff_t>(head),
+                 fresh.begin() + static_cast<ptrdiff_t>(head + added));
     endInsertRows();
   }
   jobs_ = std::move(fresh);
@@ -66,12 +69,16 @@ QVariant JobTable::data(const QModelIndex& index, int role) const {
   if (!job) return {};
   if (role == kFailedRole) return job->state == JobState::kFailed;
   if (role == kActiveRole) return isActive(*job);
-  if (role == kProgressRole) return job->state == JobState::kRunning ? QVariant(std::isfinite(job->progress.fraction) ? job->progress.fraction : 0.0) : QVariant();
-  if (role == Qt::TextAlignmentRole && (index.column() == kElapsed || index.column() == kLeft)) return QVariant(Qt::AlignRight | Qt::AlignVCenter);
+  if (role == kProgressRole)
+    return job->state == JobState::kRunning ? QVariant(std::isfinite(job->progress.fraction) ? job->progress.fraction : 0.0)
+                                            : QVariant();
+  if (role == Qt::TextAlignmentRole && (index.column() == kElapsed || index.column() == kLeft))
+    return QVariant(Qt::AlignRight | Qt::AlignVCenter);
   const bool failed = job->state == JobState::kFailed;
   if (role == Qt::ToolTipRole) {
     if (failed) return tipText(labelText(job->status.text(), 1000));
-    return index.column() == kCancel && isActive(*job) ? tr("Cancel (Del): what was computed is kept") : tipText(labelText(job->title, 400));
+    return index.column() == kCancel && isActive(*job) ? tr("Cancel (Del): what was computed is kept")
+                                                       : tipText(labelText(job->title, 400));
   }
   if (role != Qt::DisplayRole) return {};
   switch (index.column()) {
@@ -88,8 +95,10 @@ QVariant JobTable::data(const QModelIndex& index, int role) const {
 
 QVariant JobTable::headerData(int section, Qt::Orientation orientation, int role) const {
   if (orientation != Qt::Horizontal) return {};
-  if (role == Qt::TextAlignmentRole) return QVariant((section == kElapsed || section == kLeft ? Qt::AlignRight : Qt::AlignLeft) | Qt::AlignVCenter);
-  if (role == Qt::ToolTipRole && section == kLane) return tr("Where it runs: jobs of one lane wait for one another, but for cpu, which runs two at a time");
+  if (role == Qt::TextAlignmentRole)
+    return QVariant((section == kElapsed || section == kLeft ? Qt::AlignRight : Qt::AlignLeft) | Qt::AlignVCenter);
+  if (role == Qt::ToolTipRole && section == kLane)
+    return tr("Where it runs: jobs of one lane wait for one another, but for cpu, which runs two at a time");
   if (role != Qt::DisplayRole) return {};
   const QString names[] = {tr("Job"), tr("State"), tr("Doing"), tr("Time"), tr("Left"), tr("Lane"), QString()};
   return section >= 0 && section < kColumns ? names[section] : QString();
@@ -141,7 +150,8 @@ void JobDelegate::paint(QPainter* painter, const QStyleOptionViewItem& option, c
     const bool quiet = index.column() != JobTable::kTitle && index.column() != JobTable::kElapsed;
     const bool tells = failed && (index.column() == JobTable::kState || index.column() == JobTable::kWhat);
     p.setPen(tells ? t.error : quiet && !selected ? t.muted : t.text);
-    const int align = index.data(Qt::TextAlignmentRole).isValid() ? index.data(Qt::TextAlignmentRole).toInt() : static_cast<int>(Qt::AlignLeft | Qt::AlignVCenter);
+    const int align = index.data(Qt::TextAlignmentRole).isValid() ? index.data(Qt::TextAlignmentRole).toInt()
+                                                                  : static_cast<int>(Qt::AlignLeft | Qt::AlignVCenter);
     p.drawText(rect, align | Qt::TextSingleLine, p.fontMetrics().elidedText(text, Qt::ElideRight, rect.width()));
   }
   p.restore();

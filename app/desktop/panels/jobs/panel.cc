@@ -49,7 +49,8 @@ class JobsPanel : public Panel {
     connect(&session, &Session::jobsChanged, this, [this] { scheduleRefresh(); });
     connect(&session, &Session::problem, this, [this](const QString&, const QString& sentence) { write(tr("Problem: %1").arg(sentence)); });
     connect(&session, &Session::notice, this, [this](const QString& sentence) { write(sentence); });
-    connect(&session, &Session::runStarted, this, [this](qint64, const QString& analysis, int slot) { write(tr("%1 started").arg(nameOf(analysis, slot))); });
+    connect(&session, &Session::runStarted, this,
+            [this](qint64, const QString& analysis, int slot) { write(tr("%1 started").arg(nameOf(analysis, slot))); });
     connect(&session, &Session::runFinished, this, [this](qint64, const QString& analysis, int slot, const RunViewPtr& run) {
       QString text = tr("%1 finished").arg(nameOf(analysis, slot));
       if (run->record.id != 0) text += tr(": run %1").arg(run->record.id);
@@ -68,7 +69,9 @@ class JobsPanel : public Panel {
   void refresh() override {
     const std::vector<JobSnapshot> jobs = session().jobs();
     model_->setJobs(jobs);
-    const bool active = std::any_of(jobs.begin(), jobs.end(), [](const JobSnapshot& j) { return j.state == JobState::kQueued || j.state == JobState::kRunning; });
+    const bool active = std::any_of(jobs.begin(), jobs.end(), [](const JobSnapshot& j) {
+      return j.state == JobState::kQueued || j.state == JobState::kRunning;
+    });
     active ? poll_.start() : poll_.stop();
     stack_->setCurrentIndex(model_->rowCount() == 0 ? 0 : 1);
   }
@@ -169,7 +172,8 @@ class JobsPanel : public Panel {
   QString nameOf(const QString& analysis, int slot) const {
     const app::AnalysisFacts* a = session().findAnalysis(analysis);
     QString name = a ? labelText(a->info.title, 120) : plainLine(analysis, 120);
-    if (slot >= 0 && slot < Session::kSlots && session().model(slot)) name += QStringLiteral(" · ") + labelText(session().model(slot)->facts().name, 80);
+    if (slot >= 0 && slot < Session::kSlots && session().model(slot))
+      name += QStringLiteral(" · ") + labelText(session().model(slot)->facts().name, 80);
     return name;
   }
 
@@ -207,8 +211,12 @@ namespace microtome::panels {
 
 void register_jobs(Registry& registry) {
   using namespace desktop;
-  const PanelInfo info{QStringLiteral("jobs"), QObject::tr("Jobs"), QObject::tr("What runs, how far it is and how long it takes still; cancel; the log."),
-                       PanelArea::kBottom, 0, QStringLiteral("Ctrl+B")};
+  const PanelInfo info{QStringLiteral("jobs"),
+                       QObject::tr("Jobs"),
+                       QObject::tr("What runs, how far it is and how long it takes still; cancel; the log."),
+                       PanelArea::kBottom,
+                       0,
+                       QStringLiteral("Ctrl+B")};
   registry.add({info, [info](Session& session, QWidget* parent) { return new JobsPanel(session, info, parent); }});
 }
 

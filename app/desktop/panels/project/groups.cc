@@ -48,7 +48,9 @@ ProjectRow rowOf(const ProjectFacts& facts, const RunRecord& run) {
       row.state = run.items_total > 0 ? QStringLiteral("%1 / %2").arg(run.items_done).arg(run.items_total) : words;
       row.progress = share;
   }
-  row.text = QStringList{QString::fromStdString(run.analysis), words, note, longTime(run.created), QString::fromStdString(run.key_hash).left(16)}.join(QLatin1Char('\n'));
+  row.text = QStringList{QString::fromStdString(run.analysis), words, note, longTime(run.created),
+                         QString::fromStdString(run.key_hash).left(16)}
+                 .join(QLatin1Char('\n'));
   row.tip = tr("Run %1: %2\n%3 on %4\n%5, %6").arg(run.id).arg(row.analysis, row.model, row.dataset, words, longTime(run.created));
   if (!note.isEmpty()) row.tip += QLatin1Char('\n') + tr("Note: %1").arg(note);
   return row;
@@ -133,7 +135,8 @@ std::vector<ProjectRow> datasetRows(const ProjectFacts& facts) {
     row.tip = tr("Prompts with the SHA-256 %1").arg(QString::fromStdString(hash).left(64));
     out.push_back(row);
   }
-  std::stable_sort(out.begin(), out.end(), [](const ProjectRow& a, const ProjectRow& b) { return a.title.localeAwareCompare(b.title) < 0; });
+  std::stable_sort(out.begin(), out.end(),
+                   [](const ProjectRow& a, const ProjectRow& b) { return a.title.localeAwareCompare(b.title) < 0; });
   return out;
 }
 

@@ -17,6 +17,7 @@
 #include "app/desktop/panels/registry.h"
 #include "app/desktop/session/run_facts.h"
 #include "app/desktop/theme/theme.h"
+#include "app/desktop/views/label_text.h"
 #include "app/desktop/views/plain_line.h"
 
 namespace microtome::desktop {
@@ -69,7 +70,7 @@ class ProjectPanel : public Panel {
     Session& s = session();
     const bool saved = !s.projectIsUntitled();
     name_->setText(name_->fontMetrics().elidedText(plainLine(s.projectName(), 200), Qt::ElideMiddle, std::max(8 * kGrid, name_->width())));
-    name_->setToolTip(saved ? s.projectPath().toHtmlEscaped() : tr("Kept by the app until you save it under a name"));
+    name_->setToolTip(saved ? tipText(s.projectPath()) : tr("Kept by the app until you save it under a name"));
     ProjectFacts facts = jobFacts();
     for (int slot = 0; slot < Session::kSlots; ++slot)
       if (s.model(slot)) marks_[QString::fromStdString(s.model(slot)->facts().folder)] = markOf(s.model(slot)->facts());
@@ -80,8 +81,12 @@ class ProjectPanel : public Panel {
     filling_ = false;
     const bool none = s.runs().empty() && s.trashedRuns().empty() && facts.underWay.empty();
     if (none) {
-      if (s.model(0)) empty_->setText(tr("No runs yet"), tr("What you run is kept here and need not be computed twice."), tr("Choose an analysis"));
-      else empty_->setText(tr("No runs yet"), tr("Open a model folder, or see the two models that ship with Microtome."), tr("Try the demo"));
+      if (s.model(0))
+        empty_->setText(tr("No runs yet"), tr("What you run is kept here and need not be computed twice."),
+                        tr("Choose an analysis"));
+      else
+        empty_->setText(tr("No runs yet"), tr("Open a model folder, or see the two models that ship with Microtome."),
+                        tr("Try the demo"));
     }
     stack_->setCurrentIndex(none ? 0 : 1);
     filterField_->setVisible(!none);
@@ -124,13 +129,15 @@ class ProjectPanel : public Panel {
       return b;
     };
     connect(button(tr("Open…"), tr("Open a project file, or make a new one")), &QToolButton::clicked, this, [this] {
-      const QString path = QFileDialog::getSaveFileName(this, tr("Open or make a project"), session().projectPath(), kinds(), nullptr, QFileDialog::DontConfirmOverwrite);
+      const QString path = QFileDialog::getSaveFileName(this, tr("Open or make a project"), session().projectPath(),
+                                                        kinds(), nullptr, QFileDialog::DontConfirmOverwrite);
       if (!path.isEmpty()) session().openProject(path);
     });
-    connect(button(tr("Save as…"), tr("Copy the project with all its results to a place of its own")), &QToolButton::clicked, this, [this] {
-      const QString path = QFileDialog::getSaveFileName(this, tr("Save the project"), QString(), kinds());
-      if (!path.isEmpty()) session().saveProjectAs(path);
-    });
+    connect(button(tr("Save as…"), tr("Copy the project with all its results to a place of its own")),
+            &QToolButton::clicked, this, [this] {
+              const QString path = QFileDialog::getSaveFileName(this, tr("Save the project"), QString(), kinds());
+              if (!path.isEmpty()) session().saveProjectAs(path);
+            });
     body()->addLayout(row);
   }
   static QString kinds() { return tr("Microtome projects (*.microtome)"); }
@@ -201,9 +208,11 @@ class ProjectPanel : public Panel {
       updateCompare();
       if (filling_ || showing_ || runs.isEmpty()) return;
       // A second one marked for comparing leaves the first on show.
-      if (runs.size() == 1 || !runs.contains(session().selection().run())) session().selection().setRun(runs.size() == 1 ? runs.front() : runs.back());
+      if (runs.size() == 1 || !runs.contains(session().selection().run()))
+        session().selection().setRun(runs.size() == 1 ? runs.front() : runs.back());
     });
-    connect(tree_, &QTreeView::customContextMenuRequested, this, [this](const QPoint& at) { showMenu(tree_->viewport()->mapToGlobal(at)); });
+    connect(tree_, &QTreeView::customContextMenuRequested, this,
+            [this](const QPoint& at) { showMenu(tree_->viewport()->mapToGlobal(at)); });
   }
 
   ProjectFacts jobFacts() {
@@ -315,7 +324,8 @@ class ProjectPanel : public Panel {
       return;
     }
     QGuiApplication::clipboard()->setText(lines.join(QLatin1Char('\n')));
-    showNotice(lines.size() == 1 ? tr("The command that repeats the run is on the clipboard.") : tr("%1 commands are on the clipboard.").arg(lines.size()));
+    showNotice(lines.size() == 1 ? tr("The command that repeats the run is on the clipboard.")
+                                 : tr("%1 commands are on the clipboard.").arg(lines.size()));
   }
 
   void repeat(qint64 run) {
@@ -339,7 +349,9 @@ class ProjectPanel : public Panel {
     if (runs.size() > 1) undo.beginMacro(restore ? tr("restore %1 runs").arg(runs.size()) : tr("delete %1 runs").arg(runs.size()));
     for (qint64 id : runs) restore ? session().restoreRun(id) : session().deleteRun(id);
     if (runs.size() > 1) undo.endMacro();
-    if (!restore) showNotice(runs.size() == 1 ? tr("Run %1 is in the trash: Ctrl+Z brings it back.").arg(runs.front()) : tr("%1 runs are in the trash: Ctrl+Z brings them back.").arg(runs.size()));
+    if (!restore)
+      showNotice(runs.size() == 1 ? tr("Run %1 is in the trash: Ctrl+Z brings it back.").arg(runs.front())
+                                  : tr("%1 runs are in the trash: Ctrl+Z brings them back.").arg(runs.size()));
   }
 
   void editNote(qint64 run) {
@@ -363,7 +375,8 @@ class ProjectPanel : public Panel {
       editNote(runs.front());
       return true;
     }
-    if ((event->key() == Qt::Key_Return || event->key() == Qt::Key_Enter || event->key() == Qt::Key_Space) && current.isValid() && !filter_->row(current)) {
+    if ((event->key() == Qt::Key_Return || event->key() == Qt::Key_Enter || event->key() == Qt::Key_Space) &&
+        current.isValid() && !filter_->row(current)) {
       tree_->setExpanded(current, !tree_->isExpanded(current));
       return true;
     }

@@ -1,5 +1,7 @@
 #include "app/desktop/panels/project/run_tree.h"
 
+#include "app/desktop/views/label_text.h"
+
 namespace microtome::desktop {
 namespace {
 
@@ -21,7 +23,9 @@ void RunTree::refresh(const ProjectFacts& facts, const QString& only) {
     // The usual changes are one row more or fewer: what is the same at both ends stays where it is.
     size_t head = 0, tail = 0;
     while (head < now.size() && head < fresh.size() && same(now[head], fresh[head])) ++head;
-    while (tail < now.size() - head && tail < fresh.size() - head && same(now[now.size() - 1 - tail], fresh[fresh.size() - 1 - tail])) ++tail;
+    while (tail < now.size() - head && tail < fresh.size() - head &&
+           same(now[now.size() - 1 - tail], fresh[fresh.size() - 1 - tail]))
+      ++tail;
     if (const size_t gone = now.size() - head - tail; gone > 0) {
       beginRemoveRows(parent, static_cast<int>(head), static_cast<int>(head + gone - 1));
       now.erase(now.begin() + static_cast<ptrdiff_t>(head), now.begin() + static_cast<ptrdiff_t>(head + gone));
@@ -29,7 +33,8 @@ void RunTree::refresh(const ProjectFacts& facts, const QString& only) {
     }
     if (const size_t added = fresh.size() - head - tail; added > 0) {
       beginInsertRows(parent, static_cast<int>(head), static_cast<int>(head + added - 1));
-      now.insert(now.begin() + static_cast<ptrdiff_t>(head), fresh.begin() + static_cast<ptrdiff_t>(head), fresh.begin() + static_cast<ptrdiff_t>(head + added));
+      now.insert(now.begin() + static_cast<ptrdiff_t>(head), fresh.begin() + static_cast<ptrdiff_t>(head),
+                 fresh.begin() + static_cast<ptrdiff_t>(head + added));
       endInsertRows();
     }
     now = std::move(fresh);
@@ -85,8 +90,10 @@ QVariant RunTree::data(const QModelIndex& index, int role) const {
   if (!r) return {};
   switch (role) {
     case Qt::DisplayRole: return r->title;
-    case Qt::ToolTipRole: return r->tip.toHtmlEscaped().replace(QLatin1Char('\n'), QStringLiteral("<br/>"));
-    case Qt::AccessibleTextRole: return QString(r->title + QStringLiteral(", ") + r->detail + (r->state.isEmpty() ? QString() : QStringLiteral(", ") + r->state));
+    case Qt::ToolTipRole: return tipText(r->tip).replace(QLatin1Char('\n'), QStringLiteral("<br/>"));
+    case Qt::AccessibleTextRole:
+      return QString(r->title + QStringLiteral(", ") + r->detail +
+                     (r->state.isEmpty() ? QString() : QStringLiteral(", ") + r->state));
     case RowRole::kDetail: return r->detail;
     case RowRole::kRight: return r->right;
     case RowRole::kState: return r->state;
@@ -119,7 +126,8 @@ void RunTreeFilter::setOrder(Order order) {
 bool RunTreeFilter::holds(const ProjectRow& row) const {
   for (const QString& word : words_) {
     bool found = false;
-    for (const QString* text : {&row.title, &row.detail, &row.right, &row.state, &row.text}) found = found || text->contains(word, Qt::CaseInsensitive);
+    for (const QString* text : {&row.title, &row.detail, &row.right, &row.state, &row.text})
+      found = found || text->contains(word, Qt::CaseInsensitive);
     if (!found) return false;
   }
   return true;

@@ -5,6 +5,7 @@
 #include <QHeaderView>
 #include <QToolButton>
 #include <QVBoxLayout>
+#include <utility>
 
 #include "app/desktop/panels/registry.h"
 #include "app/desktop/panels/results/differences.h"
@@ -97,9 +98,15 @@ class ResultsPanel : public Panel {
     if (!a) {
       left_->show(0);
       right_->show(0);
-      if (!s.runs().empty()) empty_->setText(tr("No run is selected"), tr("Choose one in Project, or two to compare them."), tr("Show the newest"));
-      else if (s.model(0)) empty_->setText(tr("No runs yet"), tr("What you run is kept in the project and shown here."), tr("Choose an analysis"));
-      else empty_->setText(tr("No runs yet"), tr("Open a model folder, or see the two models that ship with Microtome."), tr("Try the demo"));
+      if (!s.runs().empty())
+        empty_->setText(tr("No run is selected"), tr("Choose one in Project, or two to compare them."),
+                        tr("Show the newest"));
+      else if (s.model(0))
+        empty_->setText(tr("No runs yet"), tr("What you run is kept in the project and shown here."),
+                        tr("Choose an analysis"));
+      else
+        empty_->setText(tr("No runs yet"), tr("Open a model folder, or see the two models that ship with Microtome."),
+                        tr("Try the demo"));
       stack_->setCurrentWidget(empty_);
       return;
     }
@@ -107,7 +114,7 @@ class ResultsPanel : public Panel {
     left_->layout()->setContentsMargins(0, 0, b ? kGrid : 0, 0);
     right_->setVisible(b != nullptr);
     if (b) showDifferences(*a, *b);
-    else pair_ = {};
+    else if (!std::exchange(pair_, {}).first.empty()) Q_EMIT left_->result()->pictureShown();   // back to a scale of its own
     // The panes look the runs up anew: their state may have changed.
     left_->show(a->id);
     right_->show(b ? b->id : 0);
@@ -155,9 +162,14 @@ namespace microtome::panels {
 
 void register_results(Registry& registry) {
   using namespace desktop;
-  const PanelInfo info{QStringLiteral("results"), QObject::tr("Results"),
-                       QObject::tr("The selected run with its findings, tables and pictures; two runs side by side with what differs between them."),
-                       PanelArea::kCentre, 90, QStringLiteral("Ctrl+R")};
+  const PanelInfo info{
+      QStringLiteral("results"),
+      QObject::tr("Results"),
+      QObject::tr(
+          "The selected run with its findings, tables and pictures; two runs side by side with what differs between them."),
+      PanelArea::kCentre,
+      90,
+      QStringLiteral("Ctrl+R")};
   registry.add({info, [info](Session& session, QWidget* parent) { return new ResultsPanel(session, info, parent); }});
 }
 

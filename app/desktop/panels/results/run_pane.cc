@@ -10,6 +10,7 @@
 #include "app/desktop/panels/job_strip.h"
 #include "app/desktop/session/run_facts.h"
 #include "app/desktop/theme/theme.h"
+#include "app/desktop/views/label_text.h"
 #include "app/desktop/views/plain_line.h"
 
 namespace microtome::desktop {
@@ -54,6 +55,8 @@ RunPane::RunPane(Panel& panel, QWidget* parent) : QWidget(parent), panel_(panel)
   column->addWidget(strip_);
   stack_ = new QStackedWidget(this);
   state_ = new EmptyState({}, {}, {}, stack_);
+  // An error's text is a file's or a plug-in's: never markup.
+  for (QLabel* label : state_->findChildren<QLabel*>()) label->setTextFormat(Qt::PlainText);
   result_ = new ResultPane(panel, stack_);
   stack_->addWidget(state_);
   stack_->addWidget(result_);
@@ -67,12 +70,13 @@ RunPane::RunPane(Panel& panel, QWidget* parent) : QWidget(parent), panel_(panel)
   });
   connect(notes_, &QToolButton::clicked, this, [this] { Q_EMIT panel_.noteWanted(run_, result_->currentArtifact()); });
   connect(state_, &EmptyState::pressed, this, &RunPane::goOn);
-  connect(&session_, &Session::runPreview, this, [this](qint64 job, const QString&, int slot, const std::shared_ptr<const AnalysisResult>& soFar) {
-    if (job == 0 || job != job_) return;
-    const RunRecord* r = session_.findRun(run_);
-    result_->showPreview(soFar, slot, r ? QString::fromStdString(r->command) : QString());
-    stack_->setCurrentWidget(result_);
-  });
+  connect(&session_, &Session::runPreview, this,
+          [this](qint64 job, const QString&, int slot, const std::shared_ptr<const AnalysisResult>& soFar) {
+            if (job == 0 || job != job_) return;
+            const RunRecord* r = session_.findRun(run_);
+            result_->showPreview(soFar, slot, r ? QString::fromStdString(r->command) : QString());
+            stack_->setCurrentWidget(result_);
+          });
   connect(&session_, &Session::runFinished, this, [this](qint64 job, const QString&, int, const RunViewPtr& done) {
     // Computed anew, here or elsewhere: the numbers on show are those of before.
     if (job == job_) job_ = 0;
@@ -139,17 +143,18 @@ void RunPane::resizeEvent(QResizeEvent* event) {
 void RunPane::setHead(const RunRecord& record) {
   const auto set = [](QLabel* label, const QString& text, int width) {
     label->setText(label->fontMetrics().elidedText(text, Qt::ElideRight, std::max(8 * kGrid, width)));
-    label->setToolTip(text.toHtmlEscaped());
+    label->setToolTip(tipText(text));
   };
   int width = this->width() - kGrid;
   for (QToolButton* b : {copy_, notes_})
     if (b->isVisibleTo(this)) width -= b->sizeHint().width() + kGrid;
   set(title_, tr("Run %1 · %2").arg(record.id).arg(runTitle(record)), width);
-  QString facts = QStringList{runModel(record), runDataset(record), runStateText(record), shortTime(record.created)}.join(QStringLiteral(" · "));
+  QString facts = QStringList{runModel(record), runDataset(record), runStateText(record), shortTime(record.created)}.join(
+      QStringLiteral(" · "));
   if (!record.note.empty()) facts += QStringLiteral(" · ") + plainLine(QString::fromStdString(record.note), 200);
   if (!record.deleted.empty()) facts = tr("in the trash") + QStringLiteral(" · ") + facts;
   set(facts_, facts, width);
-  copy_->setToolTip(tr("Copy as command: %1").arg(plainLine(QString::fromStdString(record.command), 600)).toHtmlEscaped());
+  copy_->setToolTip(tipText(tr("Copy as command: %1").arg(labelText(record.command, 600))));
 }
 
 void RunPane::load() {
@@ -158,7 +163,8 @@ void RunPane::load() {
   session_.loadRun(run_, this, [this, asked](const RunViewPtr& read) {
     if (asked != request_) return;
     if (!read) {
-      state_->setText(tr("The result can't be read"), tr("The project file may be damaged or on a disk that is gone: run the analysis again."));
+      state_->setText(tr("The result can't be read"),
+                      tr("The project file may be damaged or on a disk that is gone: run the analysis again."));
       stack_->setCurrentWidget(state_);
       return;
     }
@@ -174,23 +180,32 @@ void RunPane::explain(const RunRecord& record) {
     const bool can = requestOf(session_, record, &why).has_value();
     remedyOpens_ = !can && slotOfModel(session_, record) < 0 && session_.engineReady() && !record.spec.model_path.empty();
     const QString headline = record.state == RunStatus::kFailed ? tr("This run failed") : tr("This run is not finished");
-    QString text = record.items_total > 0 ? tr("%1 of %2 items are stored and need not be computed again.").arg(record.items_done).arg(record.items_total) : tr("Nothing of it is stored yet.");
+    QString text =
+        record.items_total > 0
+            ? tr("%1 of %2 items are stored and need not be computed again.").arg(record.items_done).arg(record.items_total)
+            : tr("Nothing of it is stored yet.");
     if (!error_.isEmpty()) text += QStringLiteral("\n\n") + tr("The last attempt: %1").arg(error_);
     if (!can) text += QStringLiteral("\n\n") + why;
-    state_->setText(headline, text, can ? tr("Go on") : remedyOpens_ ? tr("Open %1").arg(runModel(record)) : QString());
+    state_->setText(headline, text,
+                    can ? tr("Go on")
+                    : remedyOpens_
+                        ? tr("Open %1").arg(runModel(record).left(40).replace(QLatin1Char('&'), QStringLiteral("&&")))
+                        : QString());
     stack_->setCurrentWidget(state_);
   };
   tell();
   const std::shared_ptr<ResultStore> store = session_.store();
   if (!store) return;
-  session_.post(tr("Reading run %1").arg(record.id), QStringLiteral("store"), this, [store, id = record.id](Progress&) { return store->attempts(id).value(); },
-                [this, asked, tell](const Result<std::vector<AttemptRecord>>& attempts) {
-                  if (asked != request_ || !attempts || attempts.value().empty()) return;
-                  const AttemptRecord& last = attempts.value().back();
-                  error_ = plainLine(QString::fromStdString(last.error), 600);
-                  if (error_.isEmpty() && last.ended.empty()) error_ = tr("ended without a word, or still runs in another window.");
-                  tell();
-                });
+  session_.post(
+      tr("Reading run %1").arg(record.id), QStringLiteral("store"), this,
+      [store, id = record.id](Progress&) { return store->attempts(id).value(); },
+      [this, asked, tell](const Result<std::vector<AttemptRecord>>& attempts) {
+        if (asked != request_ || !attempts || attempts.value().empty()) return;
+        const AttemptRecord& last = attempts.value().back();
+        error_ = plainLine(QString::fromStdString(last.error), 600);
+        if (error_.isEmpty() && last.ended.empty()) error_ = tr("ended without a word, or still runs in another window.");
+        tell();
+      });
 }
 
 void RunPane::goOn() {
