@@ -15,7 +15,7 @@ namespace {
 
 constexpr int64_t kPromptsPerItem = 16;
 const double kNaN = std::numeric_limits<double>::quiet_NaN();
-const char* const kOutputs[] = {"logits_top", "kl", "rank", "logprob", "entropy"};
+const char* const kOutputs[] = {"logits_top", "top_prob", "kl", "rank", "logprob", "entropy"};
 
 class LogitLensRun : public AnalysisRun {
  public:
@@ -91,6 +91,7 @@ class LogitLensRun : public AnalysisRun {
         auto put = [&](const char* name, const at::Tensor& v) { out[name].select(0, l).narrow(0, begin, n).copy_(v); };
         auto only_known = [&](const at::Tensor& v) { return at::where(known, v, at::full_like(v, kNaN)); };
         put("logits_top", logits.argmax(-1).to(at::kDouble));
+        put("top_prob", std::get<0>(logprobs.max(-1)).exp());
         put("kl", (final_logprobs.exp() * (final_logprobs - logprobs)).sum(-1));
         put("rank", only_known((logits > logits.gather(1, index)).sum(-1).to(at::kDouble)));
         put("logprob", only_known(logprobs.gather(1, index).squeeze(1)));
@@ -124,7 +125,10 @@ AnalysisResult LogitLensRun::finish(const std::vector<std::vector<NamedArray>>& 
   map.name = "logit_lens";
   map.title = "Logit lens";
   for (const OutputInfo& o : info_.outputs) {
-    std::string unit = o.name == "rank" ? "tokens" : o.name == "logits_top" ? "id" : "nats";
+    std::string unit = o.name == "rank"         ? "tokens"
+                       : o.name == "logits_top" ? "id"
+                       : o.name == "top_prob"   ? ""
+                                                : "nats";
     map.arrays.push_back(engine::to_array(o.name, o.axes, all[o.name], unit, o.help));
     map.looks[o.name] = o.name == "logprob" ? "diverging" : "sequential";
   }
@@ -199,6 +203,7 @@ AnalysisInfo logit_lens_info() {
   std::vector<std::string> axes = {"layer", "prompt", "pos"};
   info.outputs = {
       {"logits_top", axes, "id of the token with the largest logit"},
+      {"top_prob", axes, "probability of the token with the largest logit"},
       {"kl", axes, "KL(final ‖ lens) in nats"},
       {"rank", axes, "tokens with a strictly larger logit than the next token (at the last position: than the answer)"},
       {"logprob", axes, "log probability of the next token (at the last position: of the answer)"},
