@@ -80,7 +80,8 @@ void GraphCanvas::letGo() {
 
 double GraphCanvas::fitScale() const {
   if (state_.bounds.isEmpty()) return 1;
-  const double w = std::max(40.0, viewport()->width() - 2.0 * kRankNameWidth), h = std::max(40.0, viewport()->height() - 2.0 * kGrid);
+  const double w = std::max(40.0, viewport()->width() - 2.0 * kRankNameWidth);
+  const double h = std::max(40.0, viewport()->height() - 2.0 * kGrid);
   return std::min(kFitMost, std::min(w / state_.bounds.width(), h / state_.bounds.height()));
 }
 
@@ -171,7 +172,8 @@ void GraphCanvas::drawForeground(QPainter* painter, const QRectF&) {
   if (state_.data.nodes.empty()) {
     painter->setFont(QApplication::font());
     painter->setPen(state_.theme->muted);
-    painter->drawText(area.adjusted(4 * kGrid, kGrid, -4 * kGrid, -kGrid), Qt::AlignCenter | Qt::TextWordWrap, state_.emptyText);
+    painter->drawText(area.adjusted(4 * kGrid, kGrid, -4 * kGrid, -kGrid), Qt::AlignCenter | Qt::TextWordWrap,
+                      state_.emptyText);
   }
   if (hasFocus()) {
     painter->setBrush(Qt::NoBrush);
@@ -235,6 +237,7 @@ void GraphCanvas::mouseReleaseEvent(QMouseEvent* event) {
   } else if (was == Drag::kNode) {
     const int node = dragged_;
     dragged_ = -1;
+    state_.routeEdges();
     graphChanged();
     Q_EMIT nodeDropped(node);
   } else if (was == Drag::kMark && band_) {
@@ -304,7 +307,8 @@ bool GraphCanvas::viewportEvent(QEvent* event) {
     const auto* help = static_cast<QHelpEvent*>(event);
     const int node = nodeAt(help->pos());
     const int edge = node >= 0 ? -1 : edgeAt(help->pos());
-    const QString text = node >= 0 ? state_.nodeHtml(node) : edge >= 0 ? QStringLiteral("<p>%1</p>").arg(state_.edgeText(edge).toHtmlEscaped()) : QString();
+    QString text = state_.nodeHtml(node);
+    if (edge >= 0) text = QStringLiteral("<p>%1</p>").arg(state_.edgeText(edge).toHtmlEscaped());
     if (text.isEmpty()) QToolTip::hideText();
     else QToolTip::showText(help->globalPos(), text, viewport());
     return true;

@@ -86,9 +86,10 @@ class Stroke {
   }
   ~Stroke() { flush(); }
 
-  void draw(const EdgeRecord& r) {
+  void draw(size_t record) {
+    const EdgeRecord& r = scene_.edges->records[record];
     if (scene_.without >= 0 && (r.from == scene_.without || r.to == scene_.without)) return;
-    const Curve c = mapped(edgeCurve(r, *scene_.places), toDevice_);
+    const Curve c = mapped(edgeCurve(scene_, record), toDevice_);
     if (!brush_.clip.isEmpty() && !c.box().intersects(clip_)) return;
     const int pen = Pens::index(levelOf(r.strength), r.sign);
     if (pen != pen_) {
@@ -218,38 +219,6 @@ QPointF Curve::at(double t) const {
   return {k0 * a.x() + k1 * c1.x() + k2 * c2.x() + k3 * b.x(), k0 * a.y() + k1 * c1.y() + k2 * c2.y() + k3 * b.y()};
 }
 
-Curve edgeCurve(const EdgeRecord& record, const std::vector<NodePlace>& places) {
-  const NodePlace& from = places[static_cast<size_t>(record.from)];
-  const NodePlace& to = places[static_cast<size_t>(record.to)];
-  const double enter = record.shift * to.half.width() * 0.5;
-  if (record.from == record.to) {
-    const QPointF side(from.centre.x() + from.half.width(), from.centre.y());
-    return {side + QPointF(0, -4), side + QPointF(32, -24), side + QPointF(32, 24), side + QPointF(0, 4)};
-  }
-  const double dx = to.centre.x() - from.centre.x(), dy = to.centre.y() - from.centre.y();
-  if (std::abs(dy) < from.half.height() + to.half.height()) {
-    // Side by side: an arch over both.
-    const double rise = 24 + std::abs(dx) * 0.25;
-    const QPointF a = from.centre - QPointF(0, from.half.height()), b = to.centre + QPointF(enter, -to.half.height());
-    return {a, a - QPointF(0, rise), b - QPointF(0, rise), b};
-  }
-  const double up = dy < 0 ? -1 : 1;                    // leaves where it goes to
-  const QPointF a = from.centre + QPointF(0, up * from.half.height());
-  const QPointF b = to.centre + QPointF(enter, -up * to.half.height());
-  const double reach = (b.y() - a.y()) * 0.45;
-  QPointF c1 = a + QPointF(0, reach), c2 = b - QPointF(0, reach);
-  const int span = std::abs(to.row - from.row);
-  if (span > 1 && std::abs(dx) < 24.0 * span) {
-    // Straight up it would run through the nodes between: it goes round them, outwards.
-    const double middle = (a.x() + b.x()) / 2;
-    const double side = middle > 1 ? 1 : middle < -1 ? -1 : (record.from + record.to) % 2 ? 1 : -1;
-    const double bow = side * std::min(36.0 + 8.0 * span, 140.0) * (1 - std::abs(dx) / (24.0 * span));
-    c1.rx() += bow;
-    c2.rx() += bow;
-  }
-  return {a, c1, c2, b};
-}
-
 double edgeWidth(double strength, size_t shown, double scale) {
   const double widest = 6 - 3 * crowding(shown), thinnest = 1.1 - 0.5 * crowding(shown);
   const double zoom = std::clamp(std::sqrt(scale), 0.6, 2.0);
@@ -268,7 +237,7 @@ bool paintEdges(QPainter& painter, const EdgeScene& scene, size_t first, size_t 
   last = std::min(last, scene.edges->records.size());
   for (size_t i = last; i > first; --i) {
     if (brush.cancelled && i % 16 == 0 && brush.cancelled->load(std::memory_order_relaxed)) return false;
-    stroke.draw(scene.edges->records[i - 1]);
+    stroke.draw(i - 1);
   }
   return true;
 }
@@ -277,7 +246,7 @@ void paintEdges(QPainter& painter, const EdgeScene& scene, const std::vector<int
                 const EdgeBrush& brush) {
   if (!scene.edges || !scene.places) return;
   Stroke stroke(painter, scene, toDevice, brush, scene.shown);
-  for (int i : records) stroke.draw(scene.edges->records[static_cast<size_t>(i)]);
+  for (int i : records) stroke.draw(static_cast<size_t>(i));
 }
 
 int nearestEdge(const EdgeScene& scene, const QPointF& point, double reach) {
@@ -286,7 +255,7 @@ int nearestEdge(const EdgeScene& scene, const QPointF& point, double reach) {
   double least = reach;
   const QRectF near(point.x() - reach, point.y() - reach, 2 * reach, 2 * reach);
   for (size_t i = 0; i < std::min(scene.shown, scene.edges->records.size()); ++i) {
-    const Curve c = edgeCurve(scene.edges->records[i], *scene.places);
+    const Curve c = edgeCurve(scene, i);
     if (!c.box().intersects(near)) continue;
     const int n = piecesOf(c, 32);
     QPointF last = c.a;

@@ -50,6 +50,8 @@ SortedEdges sortEdges(const GraphData& data);
 struct EdgeScene {
   std::shared_ptr<const SortedEdges> edges;
   std::shared_ptr<const std::vector<NodePlace>> places;
+  // One a record: how far the curve is pulled sideways to go round nodes, in scene units. Null: by a rule of thumb.
+  std::shared_ptr<const std::vector<float>> bends;
   size_t shown = 0;
   QRectF bounds;                       // of the graph, in scene units
   QColor positive, negative, neutral, surface;
@@ -61,7 +63,9 @@ struct Curve {
   QRectF box() const;                  // of the control points: holds the curve
   QPointF at(double t) const;
 };
-Curve edgeCurve(const EdgeRecord& record, const std::vector<NodePlace>& places);
+Curve edgeCurve(const EdgeScene& scene, size_t record);
+// Bends with which the edges run behind as few nodes as may be. Null for graphs that are too large to be read that closely.
+std::shared_ptr<const std::vector<float>> bendsRoundNodes(const SortedEdges& edges, const std::vector<NodePlace>& places);
 
 // Pixels. Fewer edges may be wider: `shown` is their number, `scale` pixels a scene unit.
 double edgeWidth(double strength, size_t shown, double scale);

@@ -10,6 +10,7 @@
 #include <cmath>
 
 #include "app/desktop/views/graph_edge_layer.h"
+#include "app/desktop/views/plain_line.h"
 
 namespace microtome::desktop {
 namespace {
@@ -51,7 +52,9 @@ void drawShape(QPainter& painter, const NodePlace& p, double more = 0) {
 
 // Points of a convex outline, counter-clockwise (Andrew's monotone chain).
 QPolygonF hullOf(std::vector<QPointF> points) {
-  std::sort(points.begin(), points.end(), [](const QPointF& a, const QPointF& b) { return a.x() != b.x() ? a.x() < b.x() : a.y() < b.y(); });
+  std::sort(points.begin(), points.end(), [](const QPointF& a, const QPointF& b) {
+    return a.x() != b.x() ? a.x() < b.x() : a.y() < b.y();
+  });
   if (points.size() < 3) return {};
   auto turn = [](const QPointF& o, const QPointF& a, const QPointF& b) {
     return (a.x() - o.x()) * (b.y() - o.y()) - (a.y() - o.y()) * (b.x() - o.x());
@@ -105,7 +108,8 @@ void paintDots(QPainter& painter, const GraphState& state, const QRectF& clip) {
   }
   painter.setPen(Qt::NoPen);
   for (const auto& [key, rects] : batches) {
-    painter.setBrush(mix(state.theme->surface, kindColour(*state.theme, static_cast<LayerKind>(key.first)), key.second ? 0.25 : 0.8));
+    const QColor kind = kindColour(*state.theme, static_cast<LayerKind>(key.first));
+    painter.setBrush(mix(state.theme->surface, kind, key.second ? 0.25 : 0.8));
     painter.drawRects(rects.data(), static_cast<int>(rects.size()));
   }
 }
@@ -139,7 +143,8 @@ void paintRankStripes(QPainter& painter, const GraphState& state, const QRectF& 
   const QColor stripe = mix(state.theme->surface, state.theme->window, state.theme->dark ? 0.55 : 0.75);
   int layer = 0;
   for (size_t i = 0; i < state.ranks.size();) {
-    const QString name = state.data.rankNames.count(state.ranks[i].rank) ? state.data.rankNames.at(state.ranks[i].rank) : QString();
+    const auto found = state.data.rankNames.find(state.ranks[i].rank);
+    const QString name = found == state.data.rankNames.end() ? QString() : found->second;
     size_t j = i + 1;
     while (j < state.ranks.size() && !name.isEmpty() && state.data.rankNames.count(state.ranks[j].rank) &&
            state.data.rankNames.at(state.ranks[j].rank) == name)
@@ -174,7 +179,7 @@ void paintRankNames(QPainter& painter, const GraphState& state, const QTransform
     i = j;
     if (y < area.top() + 8 || y > area.bottom() - 8 || last - y < metrics.height()) continue;
     last = y;
-    const QString name = metrics.elidedText(plainText(found->second, 40), Qt::ElideRight, 12 * kGrid);
+    const QString name = metrics.elidedText(plainLine(found->second, 40), Qt::ElideRight, 12 * kGrid);
     const QRectF box(area.left() + kGrid, y - 9, metrics.horizontalAdvance(name) + 12, 18);
     QColor behind = state.theme->surface;
     behind.setAlphaF(0.85f);
@@ -210,7 +215,7 @@ void paintGroupNames(QPainter& painter, const GraphState& state) {
       left = std::min(left, p.x());
       right = std::max(right, p.x());
     }
-    const QString text = metrics.elidedText(plainText(name, 80), Qt::ElideRight, std::max(120.0, box.width()));
+    const QString text = metrics.elidedText(plainLine(name, 80), Qt::ElideRight, std::max(120.0, box.width()));
     const double width = metrics.horizontalAdvance(text) + 12;
     const QRectF tag((left + right) / 2 - width / 2, box.top() - 15, width, 18);
     painter.setPen(QPen(tone, 1));
@@ -257,7 +262,8 @@ void paintNodes(QPainter& painter, const GraphState& state, double scale, const 
     }
     // Below, the edges end; nothing of them shows through.
     painter.setBrush(look.fill);
-    painter.setPen(QPen(chosen ? t.accent : i == state.hovered ? t.accent : look.line, chosen ? 2.4 : i == state.hovered ? 2 : 1.3));
+    const bool hovered = i == state.hovered;
+    painter.setPen(QPen(chosen || hovered ? t.accent : look.line, chosen ? 2.4 : hovered ? 2 : 1.3));
     drawShape(painter, p);
     if (state.knockedOut.count(i)) {
       // Wider than the node, so that it is seen beside the label, which lies on top.
@@ -267,6 +273,10 @@ void paintNodes(QPainter& painter, const GraphState& state, double scale, const 
       painter.drawLine(cross.bottomLeft(), cross.topRight());
     }
     if (labelled) {
+      if (state.knockedOut.count(i)) {
+        const double wide = QFontMetricsF(font).horizontalAdvance(state.labels[k]) + 4;
+        painter.fillRect(QRectF(p.centre.x() - wide / 2, p.centre.y() - 6.5, wide, 13), look.fill);
+      }
       painter.setPen(state.knockedOut.count(i) ? t.text : look.text);
       painter.drawText(outline(p), Qt::AlignCenter, state.labels[k]);
     }

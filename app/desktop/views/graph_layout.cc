@@ -125,7 +125,8 @@ Placement placeByRank(const std::vector<LayoutNode>& nodes) {
       }
       const double middle = onGrid || xs.empty() ? 0 : (xs.front() + xs.back()) / 2;
       for (size_t k = begin; k < end; ++k)
-        out.centres[static_cast<size_t>(rank.nodes[k])] = QPointF(xs[k - begin] - middle, y - static_cast<double>(line) * rowPitch);
+        out.centres[static_cast<size_t>(rank.nodes[k])] =
+            QPointF(xs[k - begin] - middle, y - static_cast<double>(line) * rowPitch);
     }
     out.ranks.push_back({names[r], y - tall / 2, y - tall - pitch / 2, y + pitch / 2});
     y -= pitch + tall;
@@ -159,10 +160,11 @@ std::vector<double> dotColumns(const std::vector<LayoutNode>& nodes, const std::
   Agraph_t* graph = agopen(const_cast<char*>("circuit"), Agstrictdirected, nullptr);
   if (!graph) return {};
   // splines=none: routing edges is what takes longest, and they are drawn as curves of our own.
-  for (const auto& [name, value] : GraphAttributes{{"rankdir", "BT"}, {"splines", "none"}, {"nodesep", "0.35"}, {"ranksep", "0.5"},
-                                                   {"nslimit", "4"}, {"nslimit1", "4"}, {"mclimit", "1"}})
+  for (const auto& [name, value] : GraphAttributes{{"rankdir", "BT"}, {"splines", "none"}, {"nodesep", "0.35"},
+                                                   {"ranksep", "0.5"}, {"nslimit", "4"}, {"nslimit1", "4"}, {"mclimit", "1"}})
     agattr(graph, AGRAPH, const_cast<char*>(name), const_cast<char*>(value));
-  for (const auto& [name, value] : GraphAttributes{{"label", ""}, {"shape", "box"}, {"fixedsize", "true"}, {"width", "0.5"}, {"height", "0.5"}})
+  for (const auto& [name, value] : GraphAttributes{{"label", ""}, {"shape", "box"}, {"fixedsize", "true"},
+                                                   {"width", "0.5"}, {"height", "0.5"}})
     agattr(graph, AGNODE, const_cast<char*>(name), const_cast<char*>(value));
   for (const auto& [name, value] : GraphAttributes{{"weight", "1"}})
     agattr(graph, AGEDGE, const_cast<char*>(name), const_cast<char*>(value));

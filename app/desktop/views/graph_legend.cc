@@ -28,7 +28,8 @@ void paintLegend(QPainter& painter, const GraphState& state, const QRectF& area,
   const double y = area.center().y(), left = area.left() + 2 * kGrid, right = area.right() - 2 * kGrid;
   auto word = [&](double x, const QString& text) {
     painter.setPen(t.muted);
-    painter.drawText(QRectF(x, area.top(), metrics.horizontalAdvance(text) + 2, area.height()), Qt::AlignVCenter | Qt::AlignLeft, text);
+    painter.drawText(QRectF(x, area.top(), metrics.horizontalAdvance(text) + 2, area.height()),
+                     Qt::AlignVCenter | Qt::AlignLeft, text);
   };
   auto widthOf = [&](const QString& text) { return metrics.horizontalAdvance(text); };
 

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "app/desktop/views/plain_line.h"
+
 namespace microtome::desktop {
 namespace {
 
@@ -13,15 +15,6 @@ constexpr double kBoxHalfHeight = 13, kLeastRadius = 15, kMostRadius = 20, kMost
 constexpr int kMeasured = 20'000;      // beyond so many nodes labels are not measured one by one
 
 }  // namespace
-
-QString plainText(const QString& text, int most) {
-  QString out = text.size() > most ? text.left(most - 1) + QChar(0x2026) : text;
-  if (out.isEmpty()) return out;
-  out.replace(QLatin1Char('\n'), QLatin1Char(' ')).replace(QLatin1Char('\t'), QLatin1Char(' '));
-  // Half of a surrogate pair may have been cut off.
-  if (text.size() > most && out.size() > 1 && out.at(out.size() - 2).isHighSurrogate()) out.remove(out.size() - 2, 1);
-  return visibleToken(out).replace(QChar(0x00b7), QLatin1Char(' '));
-}
 
 QString countedText(qint64 count) { return QLocale(QLocale::English, QLocale::UnitedStates).toString(count); }
 
@@ -65,6 +58,7 @@ void GraphState::set(GraphData graph) {
     (*made)[i] = {placed.centres[i], layout[i].half, placed.rows[i], data.nodes[i].box};
   places = made;
   findBounds();
+  routeEdges();
   shown = edges->shownAt(threshold);
 }
 
@@ -77,7 +71,7 @@ void GraphState::measure() {
   double radius = kLeastRadius;
   for (size_t i = 0; i < n; ++i) {
     const GraphNode& node = data.nodes[i];
-    labels[i] = plainText(node.label.isEmpty() ? node.name : node.label, each ? 80 : 8);
+    labels[i] = plainLine(node.label.isEmpty() ? node.name : node.label, each ? 80 : 8);
     layout[i] = {node.rank, node.column, QSizeF(kMostBox / 2, kBoxHalfHeight)};
     if (!each) continue;
     const double width = metrics.horizontalAdvance(labels[i]);
@@ -120,7 +114,10 @@ void GraphState::setColumns(const std::vector<double>& x) {
     if (!pinned[i]) (*moved)[i].centre.setX(x[i]);
   places = moved;
   findBounds();
+  routeEdges();
 }
+
+void GraphState::routeEdges() { bends = bendsRoundNodes(*edges, *places); }
 
 std::vector<int> GraphState::edgesOf(int node) const {
   if (!exists(node)) return {};
@@ -181,6 +178,7 @@ EdgeScene GraphState::scene() const {
   EdgeScene out;
   out.edges = edges;
   out.places = places;
+  out.bends = bends;
   out.shown = shown;
   out.bounds = bounds.adjusted(-150, -60, 150, 60);     // curves go round nodes
   out.positive = theme->series(0);
@@ -200,30 +198,31 @@ std::map<QString, std::vector<int>> GraphState::groups() const {
 }
 
 QString GraphState::scoreName() const {
-  return data.scoreLabel.isEmpty() ? GraphView::tr("score") : plainText(data.scoreLabel, 40);
+  return data.scoreLabel.isEmpty() ? GraphView::tr("score") : plainLine(data.scoreLabel, 40);
 }
 
 QString GraphState::nodeText(int node) const {
   if (!exists(node)) return {};
   const GraphNode& n = data.nodes[static_cast<size_t>(node)];
   const int edgesShown = degree(node);
-  QString text = plainText(n.name, 120);
+  QString text = plainLine(n.name, 120);
   if (std::isfinite(n.score) && n.score != 0) text += GraphView::tr(" · %1 %2").arg(scoreName(), numberText(n.score));
-  text += edgesShown == 1 ? GraphView::tr(" · 1 edge shown") : GraphView::tr(" · %1 edges shown").arg(countedText(edgesShown));
+  text += edgesShown == 1 ? GraphView::tr(" · 1 edge shown")
+                          : GraphView::tr(" · %1 edges shown").arg(countedText(edgesShown));
   if (knockedOut.count(node)) text += GraphView::tr(" · knocked out");
-  if (!n.group.isEmpty()) text += GraphView::tr(" · group %1").arg(plainText(n.group, 60));
-  if (!n.note.isEmpty()) text += GraphView::tr(" · note: %1").arg(plainText(n.note, 200));
+  if (!n.group.isEmpty()) text += GraphView::tr(" · group %1").arg(plainLine(n.group, 60));
+  if (!n.note.isEmpty()) text += GraphView::tr(" · note: %1").arg(plainLine(n.note, 200));
   return text;
 }
 
 QString GraphState::nodeHtml(int node) const {
   if (!exists(node)) return {};
   const GraphNode& n = data.nodes[static_cast<size_t>(node)];
-  QString rest = nodeText(node).mid(plainText(n.name, 120).size() + 3);
+  QString rest = nodeText(node).mid(plainLine(n.name, 120).size() + 3);
   const qsizetype note = n.note.isEmpty() ? -1 : rest.indexOf(GraphView::tr(" · note: %1").arg(QString()));
   if (note >= 0) rest.truncate(note);
-  QString html = QStringLiteral("<p><b>%1</b><br/>%2</p>").arg(plainText(n.name, 120).toHtmlEscaped(), rest.toHtmlEscaped());
-  if (!n.note.isEmpty()) html += QStringLiteral("<p>%1</p>").arg(plainText(n.note, 1000).toHtmlEscaped());
+  QString html = QStringLiteral("<p><b>%1</b><br/>%2</p>").arg(plainLine(n.name, 120).toHtmlEscaped(), rest.toHtmlEscaped());
+  if (!n.note.isEmpty()) html += QStringLiteral("<p>%1</p>").arg(plainLine(n.note, 1000).toHtmlEscaped());
   return html;
 }
 
@@ -231,9 +230,9 @@ QString GraphState::edgeText(int record) const {
   if (record < 0 || static_cast<size_t>(record) >= edges->records.size()) return {};
   const EdgeRecord& r = edges->records[static_cast<size_t>(record)];
   const GraphEdge& e = data.edges[static_cast<size_t>(r.edge)];
-  const QString port = e.port.isEmpty() ? QString() : QStringLiteral(" (%1)").arg(plainText(e.port, 20));
-  const QString from = plainText(data.nodes[static_cast<size_t>(e.from)].name, 80);
-  const QString to = plainText(data.nodes[static_cast<size_t>(e.to)].name, 80);
+  const QString port = e.port.isEmpty() ? QString() : QStringLiteral(" (%1)").arg(plainLine(e.port, 20));
+  const QString from = plainLine(data.nodes[static_cast<size_t>(e.from)].name, 80);
+  const QString to = plainLine(data.nodes[static_cast<size_t>(e.to)].name, 80);
   return QStringLiteral("%1 → %2%3: %4").arg(from, to, port, numberText(e.score));
 }
 

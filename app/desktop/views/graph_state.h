@@ -22,6 +22,7 @@ struct GraphState {
   std::shared_ptr<const SortedEdges> edges = std::make_shared<SortedEdges>();
   // Replaced and never changed: a worker may be drawing from the old one.
   std::shared_ptr<const std::vector<NodePlace>> places = std::make_shared<std::vector<NodePlace>>();
+  std::shared_ptr<const std::vector<float>> bends;
   std::vector<LayoutNode> layout;
   std::vector<RankRow> ranks;
   std::vector<QString> labels;         // what stands in the node: cleaned, elided
@@ -43,6 +44,8 @@ struct GraphState {
   bool exists(int node) const { return node >= 0 && node < nodeCount(); }
   const NodePlace& place(int node) const { return (*places)[static_cast<size_t>(node)]; }
   void moveNode(int node, const QPointF& centre);
+  // After moves: lets the edges go round the nodes where they now are.
+  void routeEdges();
   // x of every node that is not pinned; y stays.
   void setColumns(const std::vector<double>& x);
 
@@ -72,8 +75,6 @@ struct GraphState {
   std::vector<int> adjacent_;          // records, ascending
 };
 
-// One line, without control and bidirectional characters, at most `most` characters.
-QString plainText(const QString& text, int most);
 // "32,491"
 QString countedText(qint64 count);
 // The font of labels in nodes, in scene units.

@@ -12,6 +12,7 @@
 #include <mutex>
 
 #include "app/desktop/views/graph_canvas.h"
+#include "app/desktop/views/map_text.h"
 
 namespace microtome::desktop {
 namespace {
@@ -46,13 +47,6 @@ QThreadPool* layoutPool() {
   pool->setMaxThreadCount(1);
   pool->setStackSize(64u << 20);       // dot follows edges by recursion
   return pool;
-}
-
-QString quoted(const QString& field) {
-  static const QString special = QStringLiteral(",\"\r\n");
-  for (QChar c : field)
-    if (special.contains(c)) return QLatin1Char('"') + QString(field).replace(QLatin1Char('"'), QStringLiteral("\"\"")) + QLatin1Char('"');
-  return field;
 }
 
 }  // namespace
@@ -145,7 +139,8 @@ GraphView::GraphView(QWidget* parent) : View(parent), impl_(std::make_unique<Imp
   connect(d.canvas, &GraphCanvas::keyUsed, this, [this](int key) {
     QMenu menu;
     addActions(menu);
-    const QString wanted = key == Qt::Key_P ? QStringLiteral("pin") : key == Qt::Key_N ? QStringLiteral("annotate") : QStringLiteral("group");
+    const char* name = key == Qt::Key_P ? "pin" : key == Qt::Key_N ? "annotate" : "group";
+    const QLatin1String wanted(name);
     for (QAction* action : menu.actions())
       if (action->objectName() == wanted && action->isEnabled()) action->trigger();
   });
@@ -167,7 +162,7 @@ void GraphView::setGraph(GraphData data) {
   d.stopLayout();
   d.canvas->letGo();
   d.state.set(std::move(data));
-  d.legend->setToolTip(d.state.data.help.isEmpty() ? QString() : QStringLiteral("<p>%1</p>").arg(d.state.data.help.toHtmlEscaped()));
+  d.legend->setToolTip(toolTipText(d.state.data.help));
   d.canvas->graphChanged();
   d.canvas->fit();
   d.legend->update();
@@ -239,10 +234,10 @@ QPointF GraphView::nodePosition(int node) const {
 }
 
 QPointF GraphView::edgePosition(int edge) const {
-  const GraphState& s = impl_->state;
-  for (const EdgeRecord& r : s.edges->records) {
-    if (r.edge != edge) continue;
-    return impl_->canvas->viewportTransform().map(edgeCurve(r, *s.places).at(0.5)) +
+  const EdgeScene scene = impl_->state.scene();
+  for (size_t i = 0; i < scene.edges->records.size(); ++i) {
+    if (scene.edges->records[i].edge != edge) continue;
+    return impl_->canvas->viewportTransform().map(edgeCurve(scene, i).at(0.5)) +
            QPointF(impl_->canvas->viewport()->mapTo(this, QPoint()));
   }
   return {};
@@ -264,7 +259,8 @@ void GraphView::drawPicture(QPainter& painter, const QSizeF& size) const {
   const QRectF inner = area.adjusted(kRankNameWidth, kGrid, -kRankNameWidth, -kGrid);
   const double scale = std::max(1e-6, std::min({inner.width() / s.bounds.width(), inner.height() / s.bounds.height(), 2.0}));
   const QTransform place = QTransform::fromTranslate(-s.bounds.center().x(), -s.bounds.center().y()) *
-                           QTransform::fromScale(scale, scale) * QTransform::fromTranslate(area.center().x(), area.center().y());
+                           QTransform::fromScale(scale, scale) *
+                           QTransform::fromTranslate(area.center().x(), area.center().y());
   const QRectF seen = place.inverted().mapRect(area);
 
   auto inScene = [&](auto&& paint) {
@@ -297,8 +293,8 @@ QString GraphView::csv() const {
   QString out = QStringLiteral("from,to,port,score\r\n");
   for (size_t i = 0; i < s.shown; ++i) {
     const GraphEdge& e = s.data.edges[static_cast<size_t>(s.edges->records[i].edge)];
-    out += quoted(s.data.nodes[static_cast<size_t>(e.from)].name) + QLatin1Char(',') +
-           quoted(s.data.nodes[static_cast<size_t>(e.to)].name) + QLatin1Char(',') + quoted(e.port) + QLatin1Char(',') +
+    out += csvField(s.data.nodes[static_cast<size_t>(e.from)].name) + QLatin1Char(',') +
+           csvField(s.data.nodes[static_cast<size_t>(e.to)].name) + QLatin1Char(',') + csvField(e.port) + QLatin1Char(',') +
            (std::isnan(e.score) ? QString() : QString::number(e.score, 'g', 9)) + QStringLiteral("\r\n");
   }
   return out;
@@ -321,7 +317,8 @@ void GraphView::addActions(QMenu& menu) {
 
   QAction* annotate = menu.addAction(tr("Annotate…"), this, [this, node] {
     if (!impl_->state.exists(node)) return;              // the graph changed while the menu was open
-    impl_->canvas->ask(node, tr("Note; empty takes it away"), graph().nodes[static_cast<size_t>(node)].note, [this, node](const QString& text) {
+    const QString before = graph().nodes[static_cast<size_t>(node)].note;
+    impl_->canvas->ask(node, tr("Note; empty takes it away"), before, [this, node](const QString& text) {
       if (!impl_->state.exists(node) || graph().nodes[static_cast<size_t>(node)].note == text) return;
       setNodeNote(node, text);
       Q_EMIT edited();
@@ -330,7 +327,8 @@ void GraphView::addActions(QMenu& menu) {
   annotate->setObjectName(QStringLiteral("annotate"));
   annotate->setEnabled(node >= 0);
 
-  QAction* group = menu.addAction(nodes.size() > 1 ? tr("Group %1 nodes…").arg(nodes.size()) : tr("Group…"), this, [this, nodes, node] {
+  const QString grouping = nodes.size() > 1 ? tr("Group %1 nodes…").arg(nodes.size()) : tr("Group…");
+  QAction* group = menu.addAction(grouping, this, [this, nodes, node] {
     if (!impl_->state.exists(node)) return;
     impl_->canvas->ask(node, tr("Name of the group; empty takes it away"), graph().nodes[static_cast<size_t>(node)].group,
                        [this, nodes](const QString& name) {

@@ -62,6 +62,7 @@ TokenMapView::TokenMapView(QWidget* parent) : View(parent), impl_(std::make_uniq
       update();
     });
   }
+  connect(impl_->across, &QScrollBar::valueChanged, this, &TokenMapView::scrolled);
 }
 
 TokenMapView::~TokenMapView() = default;
@@ -138,6 +139,16 @@ std::pair<double, double> TokenMapView::scale() const {
   return impl_->givenLo < impl_->givenHi ? std::pair(impl_->givenLo, impl_->givenHi) : ownScale();
 }
 
+void TokenMapView::setShowColourBar(bool on) {
+  if (on == impl_->bar) return;
+  impl_->bar = on;
+  impl_->layOut();
+  update();
+}
+
+int TokenMapView::scrolledAcross() const { return impl_->across->value(); }
+void TokenMapView::setScrolledAcross(int pixels) { impl_->across->setValue(pixels); }
+
 void TokenMapView::setSelectedCell(int64_t row, int64_t col) { impl_->select(row, col, false); }
 std::pair<int64_t, int64_t> TokenMapView::selectedCell() const { return {impl_->row, impl_->col}; }
 
@@ -199,13 +210,6 @@ QString TokenMapView::csv() const {
     }
   }
   return out;
-}
-
-QSize TokenMapView::sizeHint() const {
-  const TokenMapData& d = impl_->data;
-  if (!impl_->has) return {60 * kGrid, 30 * kGrid};
-  return {static_cast<int>(std::clamp<int64_t>(d.cols * 64 + 25 * kGrid, 40 * kGrid, 90 * kGrid)),
-          static_cast<int>(std::clamp<int64_t>(d.rows * 24 + 6 * kGrid, 15 * kGrid, 60 * kGrid))};
 }
 
 QSize TokenMapView::minimumSizeHint() const { return {24 * kGrid, 12 * kGrid}; }

@@ -47,6 +47,10 @@ class TokenMapView : public View {
   void setScale(double lo, double hi);
   std::pair<double, double> scale() const;
   std::pair<double, double> ownScale() const;
+  void setShowColourBar(bool on);      // off where a table beside it has the same one
+  // What is scrolled away at the left; tables side by side go together.
+  int scrolledAcross() const;
+  void setScrolledAcross(int pixels);
 
   void setSelectedCell(int64_t row, int64_t col);      // -1: none; emits nothing
   std::pair<int64_t, int64_t> selectedCell() const;
@@ -63,6 +67,7 @@ class TokenMapView : public View {
   void cellHovered(qint64 row, qint64 col);            // -1, -1 when left
   void cellClicked(qint64 row, qint64 col);            // click or arrow keys
   void cellActivated(qint64 row, qint64 col);          // double click or Enter
+  void scrolled(int pixelsAcross);
 
  protected:
   bool event(QEvent* event) override;                  // tooltips: all numbers with their definitions

@@ -28,7 +28,7 @@ struct TokenMapView::Impl {
 
   TokenMapView* self;
   TokenMapData data;
-  bool has = false;
+  bool has = false, bar = true;
   std::vector<QString> shown;          // words as they are drawn, cut where no cell could hold them
   QString emptyText;
   double givenLo = 0, givenHi = 0;     // lo < hi: shared with other maps
@@ -36,7 +36,7 @@ struct TokenMapView::Impl {
   bool missing = false;                // some cell has no value
   int64_t row = -1, col = -1, hoverRow = -1, hoverCol = -1;
   QScrollBar *across = nullptr, *down = nullptr;
-  double wordWidth = 0, labelWidth = 0;    // measured once a text and font
+  double labelWidth = 0;               // measured once a text and font
 
   const TokenQuantity* quantity() const {
     const auto n = static_cast<int>(data.quantities.size());

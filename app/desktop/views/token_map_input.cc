@@ -121,6 +121,8 @@ void TokenMapView::focusOutEvent(QFocusEvent* event) {
 void TokenMapView::resizeEvent(QResizeEvent* event) {
   View::resizeEvent(event);
   impl_->layOut();
+  // What is selected does not slip out of sight.
+  if (impl_->row >= 0) impl_->ensureSeen(impl_->row, impl_->col);
   update();
 }
 

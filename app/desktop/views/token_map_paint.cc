@@ -13,7 +13,7 @@
 namespace microtome::desktop {
 namespace {
 
-constexpr double kCellLeast = 48, kCellMost = 112, kCellWordMost = 80;
+constexpr double kCellLeast = 48, kCellScrolled = 56, kCellMost = 112;
 constexpr double kCellTall = 34, kCellPad = 5, kBarGap = 16;
 constexpr int64_t kPictureCols = 64;   // a wider table is saved as far as it is seen
 
@@ -31,21 +31,13 @@ void frameOver(QPainter& painter, const QRectF& rect, const QColor& colour, doub
 }  // namespace
 
 void TokenMapView::Impl::measureTexts() {
-  const QFontMetricsF metrics(wordFont());
-  // Of very many words a sample is measured: what is long is cut in its cell anyway.
-  const size_t step = std::max<size_t>(1, shown.size() / 512);
-  std::vector<double> widths;
-  for (size_t i = 0; i < shown.size(); i += step) widths.push_back(metrics.horizontalAdvance(shown[i]));
-  std::sort(widths.begin(), widths.end());
-  wordWidth = widths.empty() ? 0 : widths[(widths.size() - 1) * 8 / 10] + 2 * kCellPad;
   labelWidth = widestLabel(data.rowAxis, data.rows, tickFont(self->font(), data.rowAxis.tokens));
 }
 
 double TokenMapView::Impl::barWidth() const {
   const TokenQuantity* q = quantity();
-  if (!q) return 0;
-  ColourBar bar{q->look, self->scale().first, self->scale().second, q->name, true, missing};
-  return colourBarWidth(bar, self->font());
+  if (!q || !bar) return 0;
+  return colourBarWidth({q->look, self->scale().first, self->scale().second, q->name, true, missing}, self->font());
 }
 
 double TokenMapView::Impl::leftWidth(double width) const {
@@ -61,8 +53,8 @@ std::pair<double, double> TokenMapView::Impl::cellSize(const QSizeF& room) const
   const double least = std::ceil(QFontMetricsF(wordFont()).height()) + 4;
   const double cols = static_cast<double>(data.cols), rows = static_cast<double>(data.rows);
   double width = room.width() / cols;
-  // Where it must scroll anyway, most words fit.
-  if (width < kCellLeast) width = std::clamp(wordWidth, kCellLeast, kCellWordMost);
+  // Where it must scroll anyway, more of a word is read; the same width in every table, so that two can scroll together.
+  if (width < kCellLeast) width = kCellScrolled;
   return {std::floor(std::min(width, kCellMost)), std::floor(std::clamp(room.height() / rows, least, std::max(least, kCellTall)))};
 }
 
@@ -124,6 +116,14 @@ TokenMapPlaces TokenMapView::Impl::placesNow() const {
     p.bar = QRectF(p.plot.right() + kBarGap + (tall ? thick : 0), p.plot.top(), bar,
                    std::min(std::max(p.plot.height(), 12.0 * kGrid), std::max(1.0, self->height() - top - kGrid)));
   return p;
+}
+
+QSize TokenMapView::sizeHint() const {
+  const Impl& d = *impl_;
+  if (!d.has) return {60 * kGrid, 30 * kGrid};
+  const double width = std::min(static_cast<double>(d.data.cols) * kCellScrolled, 1000.0) + d.leftWidth(1000) + d.barWidth() + 3 * kGrid;
+  const double rows = std::min(static_cast<double>(d.data.rows) * kCellTall, 1000.0);
+  return {static_cast<int>(width), static_cast<int>(std::max(rows, d.bar ? 12.0 * kGrid : 0) + d.headerHeight() + 2 * kGrid) + d.across->sizeHint().height()};
 }
 
 QSizeF TokenMapView::pictureSize() const {
