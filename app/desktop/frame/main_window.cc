@@ -74,6 +74,8 @@ MainWindow::MainWindow(Session& session, const std::vector<PanelKind>& panels) :
   statusBar()->addPermanentWidget(jobState_);
   statusBar()->addPermanentWidget(projectState_);
   statusBar()->setSizeGripEnabled(false);
+  for (QLabel* label : {jobState_, projectState_}) label->setContentsMargins(kGrid, 0, kGrid, 0);
+  hover_->setContentsMargins(kGrid, 0, 0, 0);
 
   makePanels(panels);
   makeMenus();
