@@ -25,12 +25,13 @@ PromptRun::PromptRun(Session& session, const QString& analysis, int slot, QObjec
     model_ = key_.model;
     set(State::kDone);
   });
-  connect(&session_, &Session::runFailed, this, [this](qint64 job, const QString&, int, const QString& why, bool cancelled) {
-    if (job_ == 0 || job != job_) return;
-    job_ = 0;
-    run_.reset();
-    set(cancelled ? State::kCancelled : State::kFailed, why);
-  });
+  connect(&session_, &Session::runFailed, this,
+          [this](qint64 job, const QString&, int, const QString& why, bool cancelled) {
+            if (job_ == 0 || job != job_) return;
+            job_ = 0;
+            run_.reset();
+            set(cancelled ? State::kCancelled : State::kFailed, why);
+          });
 }
 
 void PromptRun::set(State state, const QString& sentence) {
@@ -53,7 +54,7 @@ void PromptRun::ask(const std::map<std::string, std::string>& params) {
   const app::ModelPtr model = session_.model(slot_);
   if (!model) {
     const State state = session_.opening(slot_) ? State::kOpening : State::kNoModel;
-    if (state == state_ && !asked_) return;
+    if (state == state_ && !asked_ && !sentence_.isEmpty()) return;
     forget();
     set(state, state == State::kOpening ? tr("The model is being opened…")
                                         : tr("Open a model folder, or see the two models that ship with Microtome."));
@@ -192,7 +193,8 @@ void PromptRunPane::look() {
   QString headline = tr("Waiting for its turn…"), sentence;
   for (const JobSnapshot& job : session_.jobs()) {
     if (job.id != run_->job()) continue;
-    if (job.state == JobState::kRunning) headline = tr("Running… %1 %").arg(static_cast<int>(job.progress.fraction * 100));
+    if (job.state == JobState::kRunning)
+      headline = tr("Running… %1 %").arg(static_cast<int>(job.progress.fraction * 100));
     sentence = labelText(job.progress.what, 120);
   }
   say(headline, sentence, tr("Cancel"));

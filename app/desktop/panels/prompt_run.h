@@ -1,6 +1,6 @@
-// prompt_run.h — an analysis of the selected prompt on one model, as panels keep it on show: started when what it depends on
-// has changed, replaced by a newer one, its state in words. And the place in which it stands: the model's name, what to do while there
-// is nothing to see, the content.
+// prompt_run.h — an analysis of the selected prompt on one model, as panels keep it on show: started when what it
+// depends on has changed, replaced by a newer one, its state in words. And the place in which it stands: the model's
+// name, what to do while there is nothing to see, the content.
 #pragma once
 
 #include <QElapsedTimer>
@@ -28,11 +28,12 @@ class PromptRun : public QObject {
   // Starts the run where model, prompt, project or params are others than those of the last one; else does nothing. For
   // Panel::refresh().
   void ask(const std::map<std::string, std::string>& params);
-  void again();                        // after a failure or a cancellation
+  void again();  // after a failure or a cancellation
   void cancel();
   qint64 job() const { return job_; }
-  const RunViewPtr& run() const { return run_; }       // the last one that was finished, even while a newer one runs; null: none
-  const PromptPair& pair() const { return pair_; }     // its prompt
+  // The last one that was finished, even while a newer one runs; null: none.
+  const RunViewPtr& run() const { return run_; }
+  const PromptPair& pair() const { return pair_; }  // its prompt
   const app::ModelPtr& model() const { return model_; }
   // What to do, where there is no run to show: one sentence.
   const QString& sentence() const { return sentence_; }
@@ -73,7 +74,8 @@ class PromptRunPane : public QWidget {
   PromptRun* run() const { return run_; }
   // What is shown once there is a run; owned by the pane afterwards.
   void setContent(QWidget* content);
-  // Something to be asked first, instead of the content: a button, or only the sentence when it is empty. An empty headline: no more.
+  // Something to be asked first, instead of the content: a button, or only the sentence when it is empty. An empty
+  // headline: no more.
   void setQuestion(const QString& headline, const QString& sentence, const QString& button);
   bool showsContent() const;
   EmptyState* emptyState() const { return empty_; }

@@ -12,7 +12,7 @@
 namespace microtome::desktop {
 namespace {
 
-constexpr int kWordLetters = 64;       // no cell holds more
+constexpr int kWordLetters = 64;  // no cell holds more
 constexpr int64_t kMostCells = 1 << 24;
 
 }  // namespace
@@ -42,7 +42,8 @@ void TokenMapView::Impl::measureValues() {
     extent.add(q->values->data(), static_cast<int64_t>(q->values->size()));
   }
   missing = extent.missing;
-  std::tie(ownLo, ownHi) = q->lo < q->hi && std::isfinite(q->lo + q->hi) ? std::pair(q->lo, q->hi) : scaleOf(q->look, extent);
+  std::tie(ownLo, ownHi) =
+      q->lo < q->hi && std::isfinite(q->lo + q->hi) ? std::pair(q->lo, q->hi) : scaleOf(q->look, extent);
 }
 
 // ---- the widget ----------------------------------------------------------------------------------------------------
@@ -240,12 +241,16 @@ QString TokenMapView::Impl::details(int64_t r, int64_t c) const {
   const QString* w = word(r, c);
   QString text = QStringLiteral("<p>%1<br><b>%2</b></p>")
                      .arg(place(r, c).toHtmlEscaped(), (w ? *w : tr("no token")).toHtmlEscaped());
-  if (c < data.colNotes.size()) text += QStringLiteral("<p>%1</p>").arg(data.colNotes.at(static_cast<qsizetype>(c)).left(200).toHtmlEscaped());
+  if (c < data.colNotes.size())
+    text += QStringLiteral("<p>%1</p>").arg(data.colNotes.at(static_cast<qsizetype>(c)).left(200).toHtmlEscaped());
   text += QStringLiteral("<table cellspacing='2'>");
   for (const TokenQuantity& q : data.quantities) {
     const double v = (*q.values)[index(r, c)];
-    const QString value = std::isnan(v) ? tr("none") : numberText(v) + (q.unit.isEmpty() ? QString() : QLatin1Char(' ') + q.unit.left(32));
-    text += QStringLiteral("<tr><td><b>%1</b></td><td align='right'><b>&nbsp;%2</b></td></tr><tr><td colspan='2'>%3</td></tr>")
+    const QString value = std::isnan(v)
+                              ? tr("none")
+                              : numberText(v) + (q.unit.isEmpty() ? QString() : QLatin1Char(' ') + q.unit.left(32));
+    text += QStringLiteral(
+                "<tr><td><b>%1</b></td><td align='right'><b>&nbsp;%2</b></td></tr><tr><td colspan='2'>%3</td></tr>")
                 .arg(q.name.left(64).toHtmlEscaped(), value.toHtmlEscaped(), q.help.left(400).toHtmlEscaped());
   }
   return text + QStringLiteral("</table>");

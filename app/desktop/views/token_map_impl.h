@@ -11,15 +11,16 @@ namespace microtome::desktop {
 
 // Where the parts of a table lie.
 struct TokenMapPlaces {
-  QRectF plot;                         // the cells that are seen
-  QRectF rowLabels, strip;             // left of it: names of the rows, marks of their layers' kinds
-  QRectF header;                       // above it
-  QRectF bar;                          // the colour bar with its texts; empty: none
+  QRectF plot;              // the cells that are seen
+  QRectF rowLabels, strip;  // left of it: names of the rows, marks of their layers' kinds
+  QRectF header;            // above it
+  QRectF bar;               // the colour bar with its texts; empty: none
   double cellWidth = 1, cellHeight = 1;
-  double x0 = 0, y0 = 0;               // where cell 0, 0 begins
-  int64_t firstCol = 0, endCol = 0;    // what is drawn
+  double x0 = 0, y0 = 0;             // where cell 0, 0 begins
+  int64_t firstCol = 0, endCol = 0;  // what is drawn
   QRectF cell(int64_t row, int64_t col) const {
-    return QRectF(x0 + static_cast<double>(col) * cellWidth, y0 + static_cast<double>(row) * cellHeight, cellWidth, cellHeight);
+    return QRectF(x0 + static_cast<double>(col) * cellWidth, y0 + static_cast<double>(row) * cellHeight, cellWidth,
+                  cellHeight);
   }
 };
 
@@ -29,14 +30,14 @@ struct TokenMapView::Impl {
   TokenMapView* self;
   TokenMapData data;
   bool has = false, bar = true;
-  std::vector<QString> shown;          // words as they are drawn, cut where no cell could hold them
+  std::vector<QString> shown;  // words as they are drawn, cut where no cell could hold them
   QString emptyText;
-  double givenLo = 0, givenHi = 0;     // lo < hi: shared with other maps
+  double givenLo = 0, givenHi = 0;  // lo < hi: shared with other maps
   double ownLo = 0, ownHi = 1;
-  bool missing = false;                // some cell has no value
+  bool missing = false;  // some cell has no value
   int64_t row = -1, col = -1, hoverRow = -1, hoverCol = -1;
   QScrollBar *across = nullptr, *down = nullptr;
-  double labelWidth = 0;               // measured once a text and font
+  double labelWidth = 0;  // measured once a text and font
 
   const TokenQuantity* quantity() const {
     const auto n = static_cast<int>(data.quantities.size());
@@ -60,7 +61,7 @@ struct TokenMapView::Impl {
   double leftWidth(double width) const;
   double headerHeight() const;
   std::pair<double, double> cellSize(const QSizeF& room) const;
-  void layOut();                       // scroll bars
+  void layOut();  // scroll bars
   void paint(QPainter& painter, const TokenMapPlaces& places, bool live) const;
   void paintHeaders(QPainter& painter, const TokenMapPlaces& places) const;
   bool cellAt(const QPointF& at, int64_t* r, int64_t* c) const;

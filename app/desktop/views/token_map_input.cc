@@ -62,11 +62,12 @@ void TokenMapView::leaveEvent(QEvent*) { impl_->hover(-1, -1); }
 
 void TokenMapView::wheelEvent(QWheelEvent* event) {
   const QPoint angle = event->angleDelta();
-  const bool sideways = (event->modifiers() & Qt::ShiftModifier) || std::abs(angle.x()) > std::abs(angle.y()) || !impl_->down->isVisible();
+  const bool sideways = (event->modifiers() & Qt::ShiftModifier) || std::abs(angle.x()) > std::abs(angle.y()) ||
+                        !impl_->down->isVisible();
   QScrollBar* bar = sideways ? impl_->across : impl_->down;
   const int delta = angle.y() != 0 ? angle.y() : angle.x();
   if (!bar->isVisible() || delta == 0) {
-    event->ignore();                   // the page around may scroll
+    event->ignore();  // the page around may scroll
     return;
   }
   bar->setValue(bar->value() - std::clamp(delta, -960, 960) * bar->singleStep() / 120);
@@ -147,11 +148,13 @@ bool TokenMapView::event(QEvent* event) {
     if (d.cellAt(at, &r, &c)) {
       text = d.details(r, c);
     } else if (const TokenQuantity* q = d.quantity(); q && p.bar.contains(at)) {
-      text = toolTipText(q->help.isEmpty() ? q->name : labelWithUnit(q->name, q->unit) + QStringLiteral(": ") + q->help);
+      text =
+          toolTipText(q->help.isEmpty() ? q->name : labelWithUnit(q->name, q->unit) + QStringLiteral(": ") + q->help);
     } else if (p.header.contains(at)) {
       c = std::clamp<int64_t>(static_cast<int64_t>((at.x() - p.x0) / p.cellWidth), 0, d.data.cols - 1);
       text = axisPhrase(d.data.colAxis, d.data.cols, c, tr("column"));
-      if (c < d.data.colNotes.size()) text += QStringLiteral(", ") + d.data.colNotes.at(static_cast<qsizetype>(c)).left(200);
+      if (c < d.data.colNotes.size())
+        text += QStringLiteral(", ") + d.data.colNotes.at(static_cast<qsizetype>(c)).left(200);
       text = toolTipText(text);
     } else if (at.y() >= p.plot.top() && at.y() < p.plot.bottom() && at.x() < p.plot.left()) {
       r = std::clamp<int64_t>(static_cast<int64_t>((at.y() - p.y0) / p.cellHeight), 0, d.data.rows - 1);

@@ -15,7 +15,7 @@ namespace {
 
 constexpr double kCellLeast = 48, kCellScrolled = 56, kCellMost = 112;
 constexpr double kCellTall = 34, kCellPad = 5, kBarGap = 16;
-constexpr int64_t kPictureCols = 64;   // a wider table is saved as far as it is seen
+constexpr int64_t kPictureCols = 64;  // a wider table is saved as far as it is seen
 
 QFont wordFont() { return monoFont(-1); }
 
@@ -31,7 +31,10 @@ void frameOver(QPainter& painter, const QRectF& rect, const QColor& colour, doub
 }  // namespace
 
 void TokenMapView::Impl::measureTexts() {
-  labelWidth = widestLabel(data.rowAxis, data.rows, tickFont(self->font(), data.rowAxis.tokens));
+  // The selected row's label is bold.
+  QFont font = tickFont(self->font(), data.rowAxis.tokens);
+  font.setBold(true);
+  labelWidth = widestLabel(data.rowAxis, data.rows, font);
 }
 
 double TokenMapView::Impl::barWidth() const {
@@ -53,9 +56,11 @@ std::pair<double, double> TokenMapView::Impl::cellSize(const QSizeF& room) const
   const double least = std::ceil(QFontMetricsF(wordFont()).height()) + 4;
   const double cols = static_cast<double>(data.cols), rows = static_cast<double>(data.rows);
   double width = room.width() / cols;
-  // Where it must scroll anyway, more of a word is read; the same width in every table, so that two can scroll together.
+  // Where it must scroll anyway, more of a word is read; the same width in every table, so that two can scroll
+  // together.
   if (width < kCellLeast) width = kCellScrolled;
-  return {std::floor(std::min(width, kCellMost)), std::floor(std::clamp(room.height() / rows, least, std::max(least, kCellTall)))};
+  return {std::floor(std::min(width, kCellMost)),
+          std::floor(std::clamp(room.height() / rows, least, std::max(least, kCellTall)))};
 }
 
 void TokenMapView::Impl::layOut() {
@@ -88,8 +93,10 @@ void TokenMapView::Impl::layOut() {
   set(across, wide, cell.first * static_cast<double>(data.cols), seen.width(), cell.first);
   set(down, tall, cell.second * static_cast<double>(data.rows), seen.height(), cell.second);
   const TokenMapPlaces p = placesNow();
-  across->setGeometry(static_cast<int>(p.plot.left()), static_cast<int>(p.plot.bottom()) + 2, static_cast<int>(p.plot.width()), thick);
-  down->setGeometry(static_cast<int>(p.plot.right()) + 2, static_cast<int>(p.plot.top()), thick, static_cast<int>(p.plot.height()));
+  across->setGeometry(static_cast<int>(p.plot.left()), static_cast<int>(p.plot.bottom()) + 2,
+                      static_cast<int>(p.plot.width()), thick);
+  down->setGeometry(static_cast<int>(p.plot.right()) + 2, static_cast<int>(p.plot.top()), thick,
+                    static_cast<int>(p.plot.height()));
 }
 
 TokenMapPlaces TokenMapView::Impl::placesNow() const {
@@ -111,7 +118,8 @@ TokenMapPlaces TokenMapView::Impl::placesNow() const {
   p.header = QRectF(p.plot.left(), p.plot.top() - headerHeight(), p.plot.width(), headerHeight());
   const bool strip = !data.rowAxis.kinds.empty();
   if (strip) p.strip = QRectF(p.plot.left() - kKindStrip - 3, p.plot.top(), kKindStrip, p.plot.height());
-  p.rowLabels = QRectF(kGrid, p.plot.top(), (strip ? p.strip.left() : p.plot.left()) - kLabelGap - kGrid, p.plot.height());
+  p.rowLabels =
+      QRectF(kGrid, p.plot.top(), (strip ? p.strip.left() : p.plot.left()) - kLabelGap - kGrid, p.plot.height());
   if (bar > 0)
     p.bar = QRectF(p.plot.right() + kBarGap + (tall ? thick : 0), p.plot.top(), bar,
                    std::min(std::max(p.plot.height(), 12.0 * kGrid), std::max(1.0, self->height() - top - kGrid)));
@@ -121,9 +129,12 @@ TokenMapPlaces TokenMapView::Impl::placesNow() const {
 QSize TokenMapView::sizeHint() const {
   const Impl& d = *impl_;
   if (!d.has) return {60 * kGrid, 30 * kGrid};
-  const double width = std::min(static_cast<double>(d.data.cols) * kCellScrolled, 1000.0) + d.leftWidth(1000) + d.barWidth() + 3 * kGrid;
+  const double width =
+      std::min(static_cast<double>(d.data.cols) * kCellScrolled, 1000.0) + d.leftWidth(1000) + d.barWidth() + 3 * kGrid;
   const double rows = std::min(static_cast<double>(d.data.rows) * kCellTall, 1000.0);
-  return {static_cast<int>(width), static_cast<int>(std::max(rows, d.bar ? 12.0 * kGrid : 0) + d.headerHeight() + 2 * kGrid) + d.across->sizeHint().height()};
+  return {static_cast<int>(width),
+          static_cast<int>(std::max(rows, d.bar ? 12.0 * kGrid : 0) + d.headerHeight() + 2 * kGrid) +
+              d.across->sizeHint().height()};
 }
 
 QSizeF TokenMapView::pictureSize() const {
@@ -132,9 +143,11 @@ QSizeF TokenMapView::pictureSize() const {
   const TokenMapPlaces now = d.placesNow();
   const int64_t cols = d.data.cols <= kPictureCols ? d.data.cols : now.endCol - now.firstCol;
   const double bar = d.barWidth();
-  return QSizeF(std::ceil(d.leftWidth(width()) + static_cast<double>(cols) * now.cellWidth + (bar > 0 ? kBarGap + bar : 0) + kGrid),
+  return QSizeF(std::ceil(d.leftWidth(width()) + static_cast<double>(cols) * now.cellWidth +
+                          (bar > 0 ? kBarGap + bar : 0) + kGrid),
                 std::ceil(d.headerHeight() + kGrid * 1.5 +
-                          std::max(std::min(static_cast<double>(d.data.rows) * now.cellHeight, 20000.0), bar > 0 ? 12.0 * kGrid : 0)));
+                          std::max(std::min(static_cast<double>(d.data.rows) * now.cellHeight, 20000.0),
+                                   bar > 0 ? 12.0 * kGrid : 0)));
 }
 
 TokenMapPlaces TokenMapView::Impl::placesIn(const QSizeF& size) const {
@@ -157,7 +170,8 @@ TokenMapPlaces TokenMapView::Impl::placesIn(const QSizeF& size) const {
   p.header = QRectF(p.plot.left(), p.plot.top() - headerHeight(), p.plot.width(), headerHeight());
   const bool strip = !data.rowAxis.kinds.empty();
   if (strip) p.strip = QRectF(p.plot.left() - kKindStrip - 3, p.plot.top(), kKindStrip, p.plot.height());
-  p.rowLabels = QRectF(kGrid, p.plot.top(), (strip ? p.strip.left() : p.plot.left()) - kLabelGap - kGrid, p.plot.height());
+  p.rowLabels =
+      QRectF(kGrid, p.plot.top(), (strip ? p.strip.left() : p.plot.left()) - kLabelGap - kGrid, p.plot.height());
   if (bar > 0) p.bar = QRectF(p.plot.right() + kBarGap, p.plot.top(), bar, std::max(p.plot.height(), 10.0 * kGrid));
   return p;
 }
@@ -223,7 +237,9 @@ void TokenMapView::Impl::paint(QPainter& painter, const TokenMapPlaces& p, bool 
   paintHeaders(painter, p);
 
   if (!q || p.bar.isEmpty()) return;
-  ColourBar bar{q->look, lo, hi, q->logarithmic ? tr("log₁₀(1 + %1)").arg(q->name) : labelWithUnit(q->name, q->unit), true, missing};
+  ColourBar bar{q->look, lo,
+                hi,      q->logarithmic ? tr("log₁₀(1 + %1)").arg(q->name) : labelWithUnit(q->name, q->unit),
+                true,    missing};
   if (live && inside(hoverRow, hoverCol)) bar.marked = level(hoverRow, hoverCol);
   painter.save();
   painter.setRenderHint(QPainter::Antialiasing);
@@ -252,7 +268,8 @@ void TokenMapView::Impl::paintHeaders(QPainter& painter, const TokenMapPlaces& p
     painter.setFont(font);
     painter.setPen(c == markedCol || c == col ? theme.text : theme.muted);
     painter.drawText(room.adjusted(kCellPad, 0, -2, 0), Qt::AlignLeft | Qt::AlignVCenter | Qt::TextSingleLine,
-                     QFontMetricsF(font).elidedText(axisLabel(data.colAxis, data.cols, c), Qt::ElideRight, room.width() - kCellPad - 2));
+                     QFontMetricsF(font).elidedText(axisLabel(data.colAxis, data.cols, c), Qt::ElideRight,
+                                                    room.width() - kCellPad - 2));
   }
   painter.setClipping(false);
   if (!data.rowAxis.name.isEmpty()) {

@@ -22,7 +22,8 @@ namespace {
 
 constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
 
-TokenQuantity quantity(const char* name, int64_t rows, int64_t cols, const std::function<float(int64_t, int64_t)>& value) {
+TokenQuantity quantity(const char* name, int64_t rows, int64_t cols,
+                       const std::function<float(int64_t, int64_t)>& value) {
   TokenQuantity q;
   q.name = QString::fromLatin1(name);
   q.help = QStringLiteral("what %1 means").arg(q.name);
@@ -55,9 +56,12 @@ TokenMapData sample(int64_t rows, int64_t cols) {
     for (int64_t c = 0; c < cols; ++c) cells->push_back(static_cast<int32_t>((r + c) % 3));
   d.cells = cells;
   d.wordName = QStringLiteral("top token");
-  d.quantities.push_back(quantity("probability", rows, cols, [&](int64_t r, int64_t) { return static_cast<float>(r + 1) / static_cast<float>(rows); }));
+  d.quantities.push_back(quantity("probability", rows, cols, [&](int64_t r, int64_t) {
+    return static_cast<float>(r + 1) / static_cast<float>(rows);
+  }));
   d.quantities.back().hi = 1;
-  d.quantities.push_back(quantity("rank", rows, cols, [](int64_t r, int64_t c) { return r == 0 && c == 0 ? kNaN : static_cast<float>(c * 10); }));
+  d.quantities.push_back(quantity(
+      "rank", rows, cols, [](int64_t r, int64_t c) { return r == 0 && c == 0 ? kNaN : static_cast<float>(c * 10); }));
   d.quantities.back().unit = QStringLiteral("tokens");
   d.quantities.back().logarithmic = true;
   return d;
@@ -135,7 +139,8 @@ TEST_F(TokenMap, ColumnsStayReadableAndScroll) {
   EXPECT_TRUE(view_.cellRect(0, 39).isEmpty());
   bar(Qt::Horizontal)->setValue(bar(Qt::Horizontal)->maximum());
   EXPECT_GE(view_.cellRect(0, 39).width(), 47) << "the last column can be seen whole";
-  QWheelEvent wheel(QPointF(200, 100), view_.mapToGlobal(QPointF(200, 100)), QPoint(), QPoint(0, 120), Qt::NoButton, {}, Qt::NoScrollPhase, false);
+  QWheelEvent wheel(QPointF(200, 100), view_.mapToGlobal(QPointF(200, 100)), QPoint(), QPoint(0, 120), Qt::NoButton, {},
+                    Qt::NoScrollPhase, false);
   const int before = bar(Qt::Horizontal)->value();
   QApplication::sendEvent(&view_, &wheel);
   EXPECT_LT(bar(Qt::Horizontal)->value(), before);
@@ -236,7 +241,8 @@ TEST_F(TokenMap, HostileDataAndSizes) {
       view_.setColour(colour);
       EXPECT_FALSE(view_.grab().isNull());
     }
-    for (int key : {Qt::Key_Right, Qt::Key_Down, Qt::Key_PageDown, Qt::Key_End}) QTest::keyClick(&view_, static_cast<Qt::Key>(key));
+    for (int key : {Qt::Key_Right, Qt::Key_Down, Qt::Key_PageDown, Qt::Key_End})
+      QTest::keyClick(&view_, static_cast<Qt::Key>(key));
     view_.image();
   }
   view_.clear(QStringLiteral("Choose a prompt."));
@@ -260,7 +266,8 @@ TEST_F(TokenMap, LongPromptsAreQuick) {
   RecordProperty("paint_ms", static_cast<int>(paint));
   EXPECT_LT(set, 50);
   EXPECT_LT(paint, 50);
-  if (const QString to = qEnvironmentVariable("MICROTOME_TEST_PICTURES"); !to.isEmpty()) view_.grab().save(QDir(to).filePath(QStringLiteral("token_map_long.png")));
+  if (const QString to = qEnvironmentVariable("MICROTOME_TEST_PICTURES"); !to.isEmpty())
+    view_.grab().save(QDir(to).filePath(QStringLiteral("token_map_long.png")));
 }
 
 }  // namespace
