@@ -168,7 +168,9 @@ void MainWindow::connectSession() {
     // Who opened a model wants to see it, not the page that opened it.
     Panel* current = currentCentre();
     if (slot == 0 && session_.model(0) && current && current->info().id == QLatin1String("start")) showPanel(QStringLiteral("attention"));
-    if (session_.model(slot) && current) current->clearBar();
+    // What was said about the model before it is over; a folder that could not be opened leaves its sentence.
+    if (session_.model(slot) && session_.model(slot).get() != known_[slot] && current) current->clearBar();
+    known_[slot] = session_.model(slot).get();
     updateTitle();
   });
   connect(&session_, &Session::projectChanged, this, &MainWindow::updateTitle);

@@ -76,6 +76,7 @@ class MainWindow : public QMainWindow {
   CommandPalette* palette_ = nullptr;
   QWidget *keys_ = nullptr, *note_ = nullptr;
   QByteArray defaultState_;
+  const void* known_[2] = {nullptr, nullptr};   // the models that were open last, to tell a new one
 };
 
 }  // namespace microtome::desktop
