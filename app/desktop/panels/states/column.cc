@@ -85,6 +85,7 @@ StateColumn::StateColumn(Panel& panel, int slot, QWidget* parent)
   across_->addWidget(tabs_);
   across_->setStretchFactor(0, 1);
   across_->setStretchFactor(1, 1);
+  across_->setSizes({1000, 1000});
   column->addWidget(across_, 1);
   setContent(content);
   for (View* v : std::initializer_list<View*>{map_, lines_, eigen_, says_}) panel.adopt(v);
