@@ -297,14 +297,18 @@ void AttentionColumn::setShare(int arrangement, double share) {
 }
 
 void AttentionColumn::arrange() {
-  const bool upright = width() < 70 * kGrid || width() * 4 < height() * 5;
+  const bool upright = width() < 50 * kGrid || width() * 4 < height() * 3;
   const Arrangement next = !upright ? kBeside : height() < 48 * kGrid ? kDense : kAbove;
-  if (next != arrangement_) {
+  // Side by side in a narrow column the numbers go below both pictures, which then have the whole height.
+  const bool below = next == kBeside && width() < 70 * kGrid;
+  if (next != arrangement_ || below != lineBelow_) {
     arrangement_ = next;
+    lineBelow_ = below;
     splitter_->setOrientation(upright ? Qt::Vertical : Qt::Horizontal);
     lowerBox_->setDirection(upright ? QBoxLayout::LeftToRight : QBoxLayout::TopToBottom);
     line_->setUpright(upright);
-    (next == kDense ? upperBox_ : lowerBox_)->addWidget(line_);
+    if (below) column_->insertWidget(column_->indexOf(splitter_) + 1, line_);
+    else (next == kDense ? upperBox_ : lowerBox_)->addWidget(line_);
     (next == kDense ? lowerBox_ : column_)->addWidget(stripArea_);
     stripArea_->setMinimumWidth(0);
     stripArea_->setMaximumSize(QWIDGETSIZE_MAX, QWIDGETSIZE_MAX);
@@ -322,7 +326,7 @@ void AttentionColumn::arrange() {
 
 // In a narrow column the grid's bar stands for both where they have one scale: the pattern is the larger.
 void AttentionColumn::showBar() {
-  map_->setShowColourBar(!(scales_ && arrangement_ != kBeside && width() < 56 * kGrid));
+  map_->setShowColourBar(!(scales_ && (arrangement_ != kBeside || lineBelow_) && width() < 56 * kGrid));
 }
 
 void AttentionColumn::divide() {

@@ -92,6 +92,7 @@ class AttentionColumn : public PromptRunPane {
   int gridTicket_ = 0, mapTicket_ = 0;
   bool mapThere_ = false, mapAsked_ = false;
   Arrangement arrangement_ = kBeside;
+  bool lineBelow_ = false;
   double share_[kArrangements] = {0.45, 0.38, 0.45};
 };
 

@@ -33,7 +33,7 @@ QString words(const std::string& name) { return labelText(name, 60).replace(QLat
 
 ScoreColumn::ScoreColumn(Panel& panel, int slot, QWidget* parent) : QWidget(parent), panel_(panel), slot_(slot) {
   auto* column = new QVBoxLayout(this);
-  column->setContentsMargins(0, 0, 0, 0);
+  column->setContentsMargins(slot > 0 ? kGrid : 0, 0, 0, 0);
   column->setSpacing(kGrid / 2);
   name_ = new QLabel(this);
   name_->setProperty("role", QStringLiteral("section"));
@@ -88,7 +88,8 @@ void ScoreColumn::show(const RunViewPtr& run, const QString& headline, const QSt
 }
 
 void ScoreColumn::fill() {
-  for (HeatMapView* m : maps_) delete m;
+  for (QWidget* f : frames_) delete f;
+  frames_.clear();
   maps_.clear();
   for (View* v : curves_) delete v;
   curves_.clear();
@@ -130,6 +131,17 @@ void ScoreColumn::fill() {
         view->setToolTip(data.help);
         view->setCommand(command);
         view->setSource(run_->record.id, QString::fromStdString(map->name));
+        auto* framed = new QWidget(page_);
+        auto* box = new QVBoxLayout(framed);
+        box->setContentsMargins(0, 0, 0, 0);
+        box->setSpacing(0);
+        auto* caption = new QLabel(data.unit.isEmpty() ? data.label : tr("%1 (%2)").arg(data.label, data.unit), framed);
+        caption->setProperty("role", QStringLiteral("section"));
+        caption->setTextFormat(Qt::PlainText);
+        caption->setToolTip(data.help);
+        box->addWidget(caption);
+        box->addWidget(view, 1);
+        frames_.push_back(framed);
         panel_.adopt(view);
         connect(view, &HeatMapView::cellClicked, this, [this](qint64 r, qint64 c) { Q_EMIT headPicked(static_cast<int>(r), static_cast<int>(c)); });
         maps_.push_back(view);
@@ -160,9 +172,9 @@ void ScoreColumn::fill() {
 void ScoreColumn::arrange() {
   const int columns = std::max(1, (scroll_->viewport()->width() + kGrid / 2) / (kMapWidth + kGrid / 2));
   while (grid_->count()) delete grid_->takeAt(0);
-  for (size_t i = 0; i < maps_.size(); ++i) {
-    grid_->addWidget(maps_[i], static_cast<int>(i) / columns, static_cast<int>(i) % columns);
-    maps_[i]->show();
+  for (size_t i = 0; i < frames_.size(); ++i) {
+    grid_->addWidget(frames_[i], static_cast<int>(i) / columns, static_cast<int>(i) % columns);
+    frames_[i]->show();
   }
 }
 

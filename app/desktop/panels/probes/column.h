@@ -51,6 +51,7 @@ class ScoreColumn : public QWidget {
   QGridLayout* grid_;
   TableView* table_;
   std::vector<HeatMapView*> maps_;
+  std::vector<QWidget*> frames_;       // a map with its name above
   std::vector<View*> curves_;
   RunViewPtr run_;
 };

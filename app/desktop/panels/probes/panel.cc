@@ -2,6 +2,7 @@
 #include <QComboBox>
 #include <QProgressBar>
 #include <QScrollArea>
+#include <QShortcut>
 #include <QTimer>
 #include <QToolButton>
 #include <algorithm>
@@ -83,8 +84,7 @@ ProbesPanel::ProbesPanel(Session& session, const PanelInfo& info, QWidget* paren
   run_ = new QPushButton(tr("Run"), this);
   run_->setObjectName(QStringLiteral("probes_run"));
   run_->setProperty("primary", true);
-  run_->setShortcut(QKeySequence(QStringLiteral("Alt+R")));
-  run_->setToolTip(tr("Score the heads of every open model (Alt+R)"));
+  run_->setToolTip(tr("Score the heads of every open model (Ctrl+Return)"));
   row->addWidget(label);
   row->addWidget(from_);
   row->addWidget(more_);
@@ -134,6 +134,11 @@ ProbesPanel::ProbesPanel(Session& session, const PanelInfo& info, QWidget* paren
     for (qint64 job : jobs_)
       if (job) this->session().cancel(job);
   });
+  for (Qt::Key key : {Qt::Key_Return, Qt::Key_Enter}) {
+    auto* go = new QShortcut(QKeySequence(Qt::CTRL | key), this);
+    go->setContext(Qt::WidgetWithChildrenShortcut);
+    connect(go, &QShortcut::activated, run_, &QPushButton::click);
+  }
   timer_.setInterval(200);
   connect(&timer_, &QTimer::timeout, this, &ProbesPanel::poll);
   connect(&session, &Session::runFinished, this, [this](qint64 job, const QString&, int slot, const RunViewPtr&) {
