@@ -137,7 +137,7 @@ TEST_F(WindowTest, DroppedPromptsAndProjectsOpen) {
   const QString file = folder_.filePath(QStringLiteral("pairs.jsonl"));
   QFile f(file);
   ASSERT_TRUE(f.open(QIODevice::WriteOnly));
-  f.write("{\"clean\": \"Mary gave\", \"corrupted\": \"John gave\"}\n");
+  f.write("{\"clean\": \"Mary gave\"}\n");
   f.close();
   drop({file});
   ASSERT_TRUE(waitUntil([&] { return session_->prompts().source.kind == PromptSource::Kind::kFile && session_->prompts().bySlot[0]; }));
@@ -181,8 +181,13 @@ TEST_F(WindowTest, ANoteOnARunIsWrittenInAPopup) {
   RunRequest request;
   request.analysis = QStringLiteral("logit_lens");
   ASSERT_NE(session_->run(request), 0);
-  ASSERT_TRUE(waitUntil([&] { return session_->runs().size() == 1 && !session_->busy(); }));
-  const qint64 id = session_->runs()[0].id;
+  // The panel in front makes runs of its own.
+  qint64 id = 0;
+  ASSERT_TRUE(waitUntil([&] {
+    for (const RunRecord& r : session_->runs())
+      if (r.analysis == "logit_lens" && r.state == RunStatus::kDone) id = r.id;
+    return id != 0 && !session_->busy();
+  }));
   Q_EMIT window_->panel(QStringLiteral("results"))->noteWanted(id, QString());
   auto* popup = window_->findChild<QFrame*>(QStringLiteral("note"));
   ASSERT_TRUE(popup);
