@@ -41,7 +41,9 @@ TEST_F(ProbesPanelTest, RunsShowsAndPicks) {
     for (int64_t i = 0; i < stored->size(); ++i) EXPECT_FLOAT_EQ((*m->data().values)[static_cast<size_t>(i)], static_cast<float>(stored->at(i)));
     EXPECT_FALSE(m->command().isEmpty());
   }
-  Q_EMIT induction[1]->cellClicked(2, 1);
+  auto* second = panel->findChild<QWidget*>(QStringLiteral("probes_1"))->findChild<HeatMapView*>(QStringLiteral("probes_map_induction"));
+  ASSERT_TRUE(second);
+  Q_EMIT second->cellClicked(2, 1);
   EXPECT_EQ(session_->selection().model(), 1);
   EXPECT_EQ(session_->selection().layer(), 2);
   EXPECT_EQ(session_->selection().head(), 1);
