@@ -24,7 +24,7 @@ int writePdfReport(int argc, char** argv, const cli::CommandLine& line) {
     auto pages = std::make_shared<ReportPages>();
     const auto steps = reportSteps(content, pages);
     for (const auto& step : steps) step();
-    const std::vector<QPicture> drawn = pages->pages(reportFooter(*content));
+    const std::vector<ReportPage> drawn = pages->pages(reportFooter(*content));
     QString why;
     const QString path = QString::fromStdString(line.get("--out"));
     if (!writePdf(drawn, content->title, path, &why)) throw Error(StatusCode::kFailed, why.toStdString());

@@ -238,7 +238,7 @@ void ReportPages::picture(const View& view, const QString& caption) {
   gap(8);
 }
 
-std::vector<QPicture> ReportPages::pages(const QString& footer) const {
+std::vector<ReportPage> ReportPages::pages(const QString& footer) const {
   std::vector<std::vector<std::pair<double, const Piece*>>> layout(1);
   double y = 0;
   for (size_t i = 0; i < pieces_.size();) {
@@ -262,30 +262,36 @@ std::vector<QPicture> ReportPages::pages(const QString& footer) const {
       y += piece.height;
     }
   }
-  std::vector<QPicture> out;
+  std::vector<ReportPage> out;
   for (size_t n = 0; n < layout.size(); ++n) {
-    QPicture page;
-    QPainter p(&page);
-    for (const auto& [top, piece] : layout[n]) {
-      if (piece->drawing.isNull()) continue;
-      p.save();
-      p.translate(kMargin, kMargin + top);
-      QPicture copy(piece->drawing);
-      copy.play(&p);
-      p.restore();
-    }
-    p.setFont(paperFont(8));
-    p.setPen(paper().muted);
-    const QRectF foot(kMargin, kHeight - kMargin + 16, kInner, 20);
-    p.drawText(foot, Qt::AlignLeft, p.fontMetrics().elidedText(footer, Qt::ElideRight, static_cast<int>(kInner - 80)));
-    p.drawText(foot, Qt::AlignRight, QStringLiteral("%1 / %2").arg(n + 1).arg(layout.size()));
-    p.end();
-    out.push_back(page);
+    ReportPage page;
+    for (const auto& [top, piece] : layout[n])
+      if (!piece->drawing.isNull()) page.pieces.push_back({top, piece->drawing});
+    page.footer = footer;
+    page.number = QStringLiteral("%1 / %2").arg(n + 1).arg(layout.size());
+    out.push_back(std::move(page));
   }
   return out;
 }
 
-bool writePdf(const std::vector<QPicture>& pages, const QString& title, const QString& path, QString* why) {
+void ReportPage::draw(QPainter& p) const {
+  for (const auto& [top, drawing] : pieces) {
+    p.save();
+    p.translate(ReportPages::kMargin, ReportPages::kMargin + top);
+    // A picture is read through a buffer that its copies share: one of our own, since a PDF may be written meanwhile.
+    QPicture own;
+    own.setData(drawing.data(), drawing.size());
+    own.play(&p);
+    p.restore();
+  }
+  p.setFont(paperFont(8));
+  p.setPen(paper().muted);
+  const QRectF foot(ReportPages::kMargin, ReportPages::kHeight - ReportPages::kMargin + 16, kInner, 20);
+  p.drawText(foot, Qt::AlignLeft, p.fontMetrics().elidedText(footer, Qt::ElideRight, static_cast<int>(kInner - 80)));
+  p.drawText(foot, Qt::AlignRight, number);
+}
+
+bool writePdf(const std::vector<ReportPage>& pages, const QString& title, const QString& path, QString* why) {
   QByteArray bytes;
   {
     QBuffer buffer(&bytes);
@@ -296,14 +302,13 @@ bool writePdf(const std::vector<QPicture>& pages, const QString& title, const QS
     writer.setPageSize(QPageSize(QPageSize::A4));
     writer.setPageMargins(QMarginsF());
     // A picture is played at the ratio of the two resolutions: the same one leaves it as it was recorded.
-    writer.setResolution(pages.empty() ? 96 : pages.front().logicalDpiX());
+    writer.setResolution(QPicture().logicalDpiX());
     QPainter p(&writer);
     for (size_t i = 0; i < pages.size(); ++i) {
       if (i) writer.newPage();
       p.save();
       p.scale(writer.width() / ReportPages::kWidth, writer.height() / ReportPages::kHeight);
-      QPicture copy(pages[i]);
-      copy.play(&p);
+      pages[i].draw(p);
       p.restore();
     }
   }

@@ -6,6 +6,7 @@
 #include <QSizeF>
 #include <QString>
 #include <QStringList>
+#include <utility>
 #include <vector>
 
 #include "core/base/artifact.h"
@@ -15,6 +16,14 @@ class QTextDocument;
 namespace microtome::desktop {
 
 class View;
+
+// One page: recorded pieces and where they stand. Cheap to copy; draw() plays copies of its own, so any thread may.
+struct ReportPage {
+  std::vector<std::pair<double, QPicture>> pieces;     // y below the margin
+  QString footer, number;
+  // In points of ReportPages::kWidth × kHeight.
+  void draw(QPainter& painter) const;
+};
 
 // GUI thread while pages are made; what pages() gives is plain data afterwards.
 class ReportPages {
@@ -33,8 +42,8 @@ class ReportPages {
   // The view as it stands, scaled down to the page's width where it is wider; caption below.
   void picture(const View& view, const QString& caption);
   void gap(double height);
-  // One picture a page, in points of kWidth × kHeight, page numbers included.
-  std::vector<QPicture> pages(const QString& footer) const;
+  // Laid out, not drawn: quick for a report of any length.
+  std::vector<ReportPage> pages(const QString& footer) const;
 
  private:
   struct Piece {
@@ -47,6 +56,6 @@ class ReportPages {
 };
 
 // Writes pages as a PDF beside `path` and moves it into place. False with one sentence in `why`. Any thread.
-bool writePdf(const std::vector<QPicture>& pages, const QString& title, const QString& path, QString* why);
+bool writePdf(const std::vector<ReportPage>& pages, const QString& title, const QString& path, QString* why);
 
 }  // namespace microtome::desktop

@@ -35,6 +35,7 @@ class LoopWatchdog : public QObject {
   }
   // Milliseconds; GUI thread.
   double worst() const { return stalls_.empty() ? 0 : *std::max_element(stalls_.begin(), stalls_.end()); }
+  const std::vector<double>& stalls() const { return stalls_; }
   size_t count() const { return stalls_.size(); }
   void reset() { stalls_.clear(); }
   // How many were longer than `ms`.

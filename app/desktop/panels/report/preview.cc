@@ -4,14 +4,13 @@
 #include <QScrollBar>
 
 #include "app/desktop/theme/theme.h"
-#include "app/desktop/views/report_pages.h"
 
 namespace microtome::desktop {
 
 // A page is replayed once into a pixmap at the width it has; what is out of sight costs nothing.
 class PageColumn : public QWidget {
  public:
-  std::vector<QPicture> pages;
+  std::vector<ReportPage> pages;
   std::vector<QPixmap> drawn;
   bool busy = false;
 
@@ -45,8 +44,7 @@ class PageColumn : public QWidget {
         QPainter page(&drawn[i]);
         page.setRenderHints(QPainter::Antialiasing | QPainter::SmoothPixmapTransform);
         page.scale(w / ReportPages::kWidth, h / ReportPages::kHeight);
-        QPicture copy(pages[i]);
-        copy.play(&page);
+        pages[i].draw(page);
       }
       p.drawPixmap(box.topLeft(), drawn[i]);
       p.setPen(t.faint);
@@ -67,7 +65,7 @@ PagePreview::PagePreview(QWidget* parent) : QScrollArea(parent), column_(new Pag
   setFocusPolicy(Qt::StrongFocus);
 }
 
-void PagePreview::setPages(std::vector<QPicture> pages) {
+void PagePreview::setPages(std::vector<ReportPage> pages) {
   const int at = verticalScrollBar()->value();
   column_->pages = std::move(pages);
   column_->busy = false;

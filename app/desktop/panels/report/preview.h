@@ -1,9 +1,10 @@
 // preview.h — the pages of a report below one another, drawn when they come into sight.
 #pragma once
 
-#include <QPicture>
 #include <QScrollArea>
 #include <vector>
+
+#include "app/desktop/views/report_pages.h"
 
 namespace microtome::desktop {
 
@@ -13,7 +14,7 @@ class PagePreview : public QScrollArea {
   Q_OBJECT
  public:
   explicit PagePreview(QWidget* parent = nullptr);
-  void setPages(std::vector<QPicture> pages);
+  void setPages(std::vector<ReportPage> pages);
   void setBusy(bool busy);
   int pageCount() const;
 

@@ -231,6 +231,12 @@ void ReportPanel::compose(const Runs& runs, const std::vector<qint64>& order) {
 }
 
 void ReportPanel::nextStep() {
+  // Nobody waits for pages that are out of sight; they are made when they are looked at.
+  if (!isVisible() && pending_.isEmpty()) {
+    step_.stop();
+    scheduleRefresh();
+    return;
+  }
   if (done_ < steps_.size()) {
     steps_[done_++]();
     return;

@@ -64,7 +64,7 @@ class ReportPanel : public Panel {
   std::shared_ptr<const ReportContent> content_now_;
   std::shared_ptr<ReportPages> pages_;
   std::vector<std::function<void()>> steps_;
-  std::vector<QPicture> drawn_;
+  std::vector<ReportPage> drawn_;
   size_t done_ = 0;
   QString pending_;
 };
