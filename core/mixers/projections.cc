@@ -47,6 +47,20 @@ at::Tensor project_heads(const MixerInput& in, const std::string& role, const at
   return b.defined() ? y + b : y;
 }
 
+at::Tensor project_low_rank(const MixerInput& in, const std::string& role, const at::Tensor& down, const at::Tensor& up,
+                            const at::Tensor& bias, int64_t heads, int64_t query_heads,
+                            at::Tensor (*act)(const at::Tensor&)) {
+  auto narrow = [&](const at::Tensor& x) {
+    at::Tensor y = at::linear(x, down);
+    return act ? act(y) : y;
+  };
+  auto split = in.split.find(role);
+  MixerInput middle;
+  if (split == in.split.end()) middle.x = narrow(in.x);
+  else middle.split[role] = narrow(split->second);
+  return project_heads(middle, role, up, bias, heads, query_heads);
+}
+
 at::Tensor rotary(const at::Tensor& x, int64_t first_pos, int64_t rotary_dim, double theta, bool interleaved) {
   const int64_t half = rotary_dim / 2;
   auto f64 = at::TensorOptions().dtype(at::kDouble).device(x.device());

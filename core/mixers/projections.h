@@ -21,6 +21,11 @@ at::Tensor weight_or_none(const WeightMap& weights, const std::string& name);
 at::Tensor project_heads(const MixerInput& in, const std::string& role, const at::Tensor& weight,
                          const at::Tensor& bias, int64_t heads, int64_t query_heads);
 
+// The same through a narrow middle, y = up act(down x) + b: down [r, d_model], up [heads*width, r]; act may be null.
+at::Tensor project_low_rank(const MixerInput& in, const std::string& role, const at::Tensor& down, const at::Tensor& up,
+                            const at::Tensor& bias, int64_t heads, int64_t query_heads,
+                            at::Tensor (*act)(const at::Tensor&) = nullptr);
+
 // Rotary position embedding, NeoX pairing (i, i + rotary_dim/2), or GPT-J pairing (2i, 2i+1) when interleaved. x [batch,
 // pos, head, d]; the first rotary_dim channels turn by position * theta^(-2i/rotary_dim). Angles are computed in float64.
 at::Tensor rotary(const at::Tensor& x, int64_t first_pos, int64_t rotary_dim, double theta, bool interleaved);
