@@ -29,12 +29,12 @@ int64_t divide(int64_t whole, int64_t parts, const char* whole_name, const char*
 std::string read_activation(const Json& config, const char* key, const char* fallback, const std::string& where) {
   static const std::map<std::string, std::string> known = {
       {"silu", "silu"}, {"swish", "silu"}, {"gelu", "gelu"}, {"gelu_new", "gelu_new"}, {"gelu_fast", "gelu_new"},
-      {"gelu_pytorch_tanh", "gelu_new"}, {"relu", "relu"}};
+      {"gelu_pytorch_tanh", "gelu_new"}, {"relu", "relu"}, {"relu2", "relu2"}, {"sqrelu", "relu2"}};
   std::string name = json_string(config, key, fallback, where);
   auto it = known.find(name);
   if (it == known.end())
     throw Error(StatusCode::kUnsupported, "field '" + std::string(key) + "' is '" + name.substr(0, 60) + "'", where,
-                "supported are gelu, gelu_fast, gelu_new, gelu_pytorch_tanh, relu, silu, swish");
+                "supported are gelu, gelu_fast, gelu_new, gelu_pytorch_tanh, relu, relu2, silu, sqrelu, swish");
   return it->second;
 }
 

@@ -46,16 +46,7 @@ at::Tensor at_least_float32(const at::Tensor& x) {
 RecurrentLayer::RecurrentLayer(RecurrentLayerConfig config, LinearRecurrence::Kind recurrence, WeightMap weights,
                                const std::vector<WeightSpec>& specs)
     : config_(std::move(config)), info_(layer_info(config_)), recurrence_(recurrence), weights_(std::move(weights)) {
-  for (const WeightSpec& s : specs) {
-    auto it = weights_.find(s.name);
-    if (it == weights_.end() || !it->second.defined()) {
-      if (s.optional) continue;
-      throw Error(StatusCode::kBadInput, "weight '" + s.name + "' is missing", "mixer " + config_.kind);
-    }
-    if (it->second.sizes() != at::IntArrayRef(s.shape))
-      throw Error(StatusCode::kBadInput, "weight '" + s.name + "' has shape " + shape_text(it->second.sizes()) +
-                                             ", expected " + shape_text(s.shape), "mixer " + config_.kind);
-  }
+  require_weights(weights_, specs, config_.kind);
 }
 
 at::Tensor RecurrentLayer::weight_of(const std::string& name) const { return weight_or_none(weights_, name); }
@@ -137,13 +128,7 @@ at::Tensor RecurrentLayer::output(const at::Tensor& z, const at::Tensor& gate, H
     y = point(hooks, "hook_z_normalized", y);
   }
   if (gate.defined()) y = y * gate;
-  const at::Tensor& w = weight("o_proj.weight");
-  if (hooks.wants("hook_result")) {
-    at::Tensor by_head = w.view({config_.d_model, config_.heads, config_.head_v});
-    at::Tensor result = hooks.apply("hook_result", at::einsum("bthv,dhv->bthd", {y, by_head}));
-    if (hooks.changes("hook_result")) return result.sum(2);
-  }
-  return at::linear(y.flatten(2), w);
+  return project_out(y, weight("o_proj.weight"), hooks);
 }
 
 at::Tensor RecurrentLayer::forward(const MixerInput& in, MixerState* state, HookScope& hooks,

@@ -56,7 +56,7 @@ TEST_P(DeltaMixerGolden, EveryCaseInEveryForm) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, DeltaMixerGolden,
-                         ::testing::Values("gated_delta_product", "kda", "comba"),
+                         ::testing::Values("gated_delta_product", "kda", "comba", "rwkv7", "dplr_delta_rule"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace
