@@ -56,7 +56,8 @@ TEST_P(DeltaMixerGolden, EveryCaseInEveryForm) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Files, DeltaMixerGolden,
-                         ::testing::Values("gated_delta_product", "kda", "comba", "rwkv7", "dplr_delta_rule"),
+                         ::testing::Values("gated_delta_product", "kda", "comba", "rwkv7", "dplr_delta_rule",
+                                           "rwkv6"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace
