@@ -187,6 +187,7 @@ TEST_P(GoldenModel, StatesAfterThePrompt) {
         int64_t have = std::min(got.size(1), k->size(1));
         check(got.slice(1, got.size(1) - have), k->slice(1, k->size(1) - have));
         check(got_v.slice(1, got.size(1) - have), find(fla + "attn_state.1")->slice(1, k->size(1) - have));
+        if (const at::Tensor* g = find(fla + "attn_state.2")) check(tensors.at("g").squeeze(3), *g);
       }
     }
   }
