@@ -29,12 +29,12 @@ int64_t divide(int64_t whole, int64_t parts, const char* whole_name, const char*
 std::string read_activation(const Json& config, const char* key, const char* fallback, const std::string& where) {
   static const std::map<std::string, std::string> known = {
       {"silu", "silu"}, {"swish", "silu"}, {"gelu", "gelu"}, {"gelu_new", "gelu_new"}, {"gelu_fast", "gelu_new"},
-      {"gelu_pytorch_tanh", "gelu_new"}, {"relu", "relu"}};
+      {"gelu_pytorch_tanh", "gelu_new"}, {"relu", "relu"}, {"relu2", "relu2"}, {"sqrelu", "relu2"}};
   std::string name = json_string(config, key, fallback, where);
   auto it = known.find(name);
   if (it == known.end())
     throw Error(StatusCode::kUnsupported, "field '" + std::string(key) + "' is '" + name.substr(0, 60) + "'", where,
-                "supported are gelu, gelu_fast, gelu_new, gelu_pytorch_tanh, relu, silu, swish");
+                "supported are gelu, gelu_fast, gelu_new, gelu_pytorch_tanh, relu, relu2, silu, sqrelu, swish");
   return it->second;
 }
 
@@ -62,7 +62,31 @@ int64_t expanded_head(const Json& config, const char* expand_key, double fallbac
                 (std::string("hidden_size * ") + expand_key).c_str(), "num_heads", where);
 }
 
+void read_delta_heads(const Json& config, int64_t head_dim, double expand_v, const std::string& where, Params& out) {
+  int64_t heads = read_size(config, "num_heads", where);
+  int64_t value_heads = read_size(config, "num_v_heads", heads, where);
+  divide(value_heads, heads, "num_v_heads", "num_heads", where);
+  head_dim = read_size(config, "head_dim", head_dim, where);
+  expand_v = json_float(config, "expand_v", expand_v, where);
+  double head_v = static_cast<double>(head_dim) * expand_v;
+  if (!(expand_v > 0 && expand_v <= 64 && std::abs(head_v - std::round(head_v)) < 1e-5 * head_v && head_v >= 1))
+    throw Error(StatusCode::kBadInput, "field 'expand_v' is " + std::to_string(expand_v), where,
+                "it must lie between 0 and 64 and give a whole number times head_dim " + std::to_string(head_dim));
+  out.set("num_heads", heads);
+  out.set("num_v_heads", value_heads);
+  out.set("head_k", head_dim);
+  out.set("head_v", static_cast<int64_t>(std::round(head_v)));
+}
+
+void refuse_option(const Json& config, const char* key, const std::string& where) {
+  if (!config.contains(key) || config[key].is_null()) return;
+  if (config[key].is_boolean() && !config[key].get<bool>()) return;
+  throw Error(StatusCode::kUnsupported, "field '" + std::string(key) + "' is " + config[key].dump().substr(0, 60), where,
+              "only models without it are supported");
+}
+
 ModelConfig read_fla_model(const Json& config, const std::string& where, const LayerConfig& linear_layer) {
+  refuse_option(config, "attnres_block_size", where);
   ModelConfig out;
   read_common(config, out, where);
   out.d_model = read_size(config, "hidden_size", where);

@@ -23,6 +23,11 @@ void read_common(const Json& config, ModelConfig& out, const std::string& where)
 // layers' mixers, which `linear_layer` gives.
 ModelConfig read_fla_model(const Json& config, const std::string& where, const LayerConfig& linear_layer);
 std::vector<TensorBinding> bind_fla_model(const ModelConfig& config);
+// num_heads, num_v_heads (a multiple), head_k and head_v from num_heads, num_v_heads, head_dim and expand_v, as
+// flash-linear-attention's delta layers give them.
+void read_delta_heads(const Json& config, int64_t head_dim, double expand_v, const std::string& where, Params& out);
+// Throws Error(kUnsupported) naming an option that is set (neither null nor false).
+void refuse_option(const Json& config, const char* key, const std::string& where);
 // head widths from hidden_size, expand_k / expand_v and num_heads; `round` names the field in errors.
 int64_t expanded_head(const Json& config, const char* expand_key, double fallback, int64_t hidden, int64_t heads,
                       const std::string& where);

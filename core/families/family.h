@@ -2,7 +2,8 @@
 // no branch on a family's name anywhere else. Free of LibTorch.
 //
 // Canonical names: embed.weight [vocab, d_model], pos_embed.weight [positions, d_model], blocks.{i}.ln1.weight|bias,
-// blocks.{i}.attn.<mixer weight>, blocks.{i}.ln2.*, blocks.{i}.mlp.{gate,up,down}.{weight,bias} ([out, in]), ln_final.*,
+// blocks.{i}.attn.<mixer weight>, blocks.{i}.ln2.*, blocks.{i}.mlp.{gate,up,down}.{weight,bias} ([out, in]),
+// blocks.{i}.mlp.shift.{up,receptance}, blocks.{i}.mlp.receptance.weight, embed.ln.*, ln_final.*,
 // unembed.{weight,bias} ([vocab, d_model]; absent when tied).
 #pragma once
 

@@ -13,7 +13,7 @@ namespace microtome {
 struct HookPoint {
   std::string name;                    // full: "blocks.3.attn.hook_z"; inside MixerInfo: "hook_z"
   std::vector<std::string> axes;       // batch pos head d_head d_model d_mlp vocab q_pos k_pos d_k d_v channel width …
-  std::vector<int64_t> sizes;          // -1: follows the run (batch, pos, q_pos, k_pos)
+  std::vector<int64_t> sizes;          // -1: follows the run (batch, pos, q_pos, k_pos); -n on k_pos: n entries a position
   bool on_request = false;             // costs extra memory or time; computed only when asked for by name
   std::string note;                    // e.g. "over key/value heads", "d_k × 1"
 };

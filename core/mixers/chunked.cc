@@ -53,10 +53,28 @@ at::Tensor Chunks::q_from_start() const {
   return (q.view({N, n, G, C, q.size(3)}) * from_start().unsqueeze(2)).view(q.sizes());
 }
 
-at::Tensor Chunks::scores(const at::Tensor& queries) const {
-  if (b.defined() && b.size(3) > 1) return scores_by_channel(queries);
+at::Tensor Chunks::part(const at::Tensor& x) const { return cut(x, n, C); }
+
+at::Tensor Chunks::before_from_start(const at::Tensor& queries) const {
+  if (!b.defined()) return queries;
+  const int64_t K = queries.size(3);
+  at::Tensor since = at::constant_pad_nd(b.slice(2, 0, C - 1), {0, 0, 1, 0}).to(queries.scalar_type()).exp();
+  return (queries.view({N, n, queries.size(2) / C, C, K}) * since.unsqueeze(2)).view(queries.sizes());
+}
+
+// A reader before its own token t is one that reads after token t - 1: its row is moved up, read, and moved back down.
+at::Tensor Chunks::scores_before(const at::Tensor& queries, const at::Tensor& keys) const {
   const int64_t groups = queries.size(2) / C;
-  at::Tensor a = at::matmul(queries, k.transpose(2, 3)).view({N, n, groups, C, C});
+  at::Tensor earlier = queries.view({N, n, groups, C, queries.size(3)}).slice(3, 1);
+  earlier = at::constant_pad_nd(earlier, {0, 0, 0, 1}).view(queries.sizes());
+  at::Tensor rows = scores(earlier, keys).view({N, n, groups, C, C}).slice(3, 0, C - 1);
+  return at::constant_pad_nd(rows, {0, 0, 1, 0}).view({N, n, groups * C, C});
+}
+
+at::Tensor Chunks::scores(const at::Tensor& queries, const at::Tensor& keys) const {
+  if (b.defined() && b.size(3) > 1) return scores_by_channel(queries, keys);
+  const int64_t groups = queries.size(2) / C;
+  at::Tensor a = at::matmul(queries, keys.transpose(2, 3)).view({N, n, groups, C, C});
   if (!b.defined()) return a.tril().view({N, n, groups * C, C});
   at::Tensor future = at::ones({C, C}, a.options().dtype(at::kBool)).triu(1);
   at::Tensor between = (b - b.transpose(2, 3)).to(a.scalar_type()).masked_fill(future, -kInfinity);
@@ -66,18 +84,18 @@ at::Tensor Chunks::scores(const at::Tensor& queries) const {
 // One decay a channel: the product cannot be taken before the decay. Blocks of m tokens are joined pairwise, m = 1, 2,
 // 4 …; queries of the second block see keys of the first one through the border r between them, exp(b_t - r) exp(r -
 // b_s), where both factors are at most 1. Memory is C log C K a chunk instead of C C K.
-at::Tensor Chunks::scores_by_channel(const at::Tensor& queries) const {
+at::Tensor Chunks::scores_by_channel(const at::Tensor& queries, const at::Tensor& keys) const {
   const int64_t groups = queries.size(2) / C, K = k.size(3);
   const auto type = k.scalar_type();
   at::Tensor qs = queries.view({N, n, groups, C, K});
-  at::Tensor blocks = (qs * k.unsqueeze(2)).sum(-1).view({N, n, groups, C, 1, 1});
+  at::Tensor blocks = (qs * keys.unsqueeze(2)).sum(-1).view({N, n, groups, C, 1, 1});
   for (int64_t m = 1; m < C; m *= 2) {
     const int64_t pairs = C / (2 * m);
     at::Tensor bp = b.view({N, n, pairs, 2, m, K});
     at::Tensor first = bp.select(3, 0), second = bp.select(3, 1), border = first.slice(3, m - 1);
     at::Tensor since = (second - border).to(type).exp().unsqueeze(2);
     at::Tensor qe = qs.view({N, n, groups, pairs, 2, m, K}).select(4, 1) * since;
-    at::Tensor ke = k.view({N, n, pairs, 2, m, K}).select(3, 0) * (border - first).to(type).exp();
+    at::Tensor ke = keys.reshape({N, n, pairs, 2, m, K}).select(3, 0) * (border - first).to(type).exp();
     at::Tensor across = m == 1 ? (qe * ke.unsqueeze(2)).sum(-1, true)
                                : at::matmul(qe, ke.transpose(3, 4).unsqueeze(2));
     at::Tensor inside = blocks.view({N, n, groups, pairs, 2, m, m});

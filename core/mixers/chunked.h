@@ -31,14 +31,20 @@ struct Chunks {
   at::Tensor q_from_start() const;                      // q_t exp(b_t), as q
 
   // tril(q k^T ∘ exp(b_t - b_s)): [N, n, G*C, C], for no decay, one decay a head, or one a channel. queries: as q or k.
-  at::Tensor scores(const at::Tensor& queries) const;
+  // keys: as k (the default).
+  at::Tensor scores(const at::Tensor& queries) const { return scores(queries, k); }
+  at::Tensor scores(const at::Tensor& queries, const at::Tensor& keys) const;
+  // The same of readers that see the state before their own token: exp(b_{t-1} - b_s) for s < t, 0 elsewhere.
+  at::Tensor scores_before(const at::Tensor& queries, const at::Tensor& keys) const;
+  at::Tensor before_from_start(const at::Tensor& queries) const;   // queries_t exp(b_{t-1})
+  at::Tensor part(const at::Tensor& x) const;           // [batch, pos, head, d] → [N, n, C, d]
 
   at::Tensor state(const at::Tensor& S) const;          // [batch, head, K, V] → [N, K, V]
   at::Tensor unstate(const at::Tensor& S) const;        // and back
   at::Tensor join(const at::Tensor& o) const;           // [N, n, G*C, V] → [batch, pos, head, V], padding dropped
 
  private:
-  at::Tensor scores_by_channel(const at::Tensor& queries) const;
+  at::Tensor scores_by_channel(const at::Tensor& queries, const at::Tensor& keys) const;
   int64_t batch_, heads_, pos_;
 };
 

@@ -47,6 +47,58 @@ at::Tensor project_heads(const MixerInput& in, const std::string& role, const at
   return b.defined() ? y + b : y;
 }
 
+at::Tensor project_low_rank(const MixerInput& in, const std::string& role, const at::Tensor& down, const at::Tensor& up,
+                            const at::Tensor& bias, int64_t heads, int64_t query_heads,
+                            at::Tensor (*act)(const at::Tensor&)) {
+  auto narrow = [&](const at::Tensor& x) {
+    at::Tensor y = at::linear(x, down);
+    return act ? act(y) : y;
+  };
+  auto split = in.split.find(role);
+  MixerInput middle;
+  if (split == in.split.end()) middle.x = narrow(in.x);
+  else middle.split[role] = narrow(split->second);
+  return project_heads(middle, role, up, bias, heads, query_heads);
+}
+
+at::Tensor project_out(const at::Tensor& y, const at::Tensor& weight, HookScope& hooks) {
+  if (hooks.wants("hook_result")) {
+    at::Tensor by_head = weight.view({weight.size(0), y.size(2), y.size(3)});
+    at::Tensor result = hooks.apply("hook_result", at::einsum("bthv,dhv->bthd", {y, by_head}));
+    if (hooks.changes("hook_result")) return result.sum(2);
+  }
+  return at::linear(y.flatten(2), weight);
+}
+
+void require_weights(const WeightMap& weights, const std::vector<WeightSpec>& specs, const std::string& kind) {
+  for (const WeightSpec& s : specs) {
+    auto it = weights.find(s.name);
+    if (it == weights.end() || !it->second.defined()) {
+      if (s.optional) continue;
+      throw Error(StatusCode::kBadInput, "weight '" + s.name + "' is missing", "mixer " + kind);
+    }
+    if (it->second.sizes() != at::IntArrayRef(s.shape))
+      throw Error(StatusCode::kBadInput, "weight '" + s.name + "' has shape " + c10::str(it->second.sizes()) +
+                                             ", expected " + c10::str(at::IntArrayRef(s.shape)), "mixer " + kind);
+  }
+}
+
+at::Tensor one_earlier(const at::Tensor& x, const at::Tensor& before) {
+  std::vector<int64_t> shape = x.sizes().vec();
+  shape[1] = 1;
+  at::Tensor first;
+  if (before.defined()) {
+    if (before.dim() != 3 || before.size(0) != x.size(0) || before.size(1) != 1 || before.size(2) != x.size(-1))
+      throw Error(StatusCode::kBadInput, "the kept input of the last position has shape " + shape_text(before) +
+                                             ", expected [" + std::to_string(x.size(0)) + ", 1, " +
+                                             std::to_string(x.size(-1)) + "]");
+    first = (x.dim() == 4 ? before.unsqueeze(2) : before).to(x.options()).expand(shape);
+  } else {
+    first = x.new_zeros(shape);
+  }
+  return x.size(1) == 1 ? first : at::cat({first, x.slice(1, 0, x.size(1) - 1)}, 1);
+}
+
 at::Tensor rotary(const at::Tensor& x, int64_t first_pos, int64_t rotary_dim, double theta, bool interleaved) {
   const int64_t half = rotary_dim / 2;
   auto f64 = at::TensorOptions().dtype(at::kDouble).device(x.device());
@@ -108,6 +160,15 @@ at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
   at::Tensor y = at_least_float32(x);
   y = y * at::rsqrt(y.square().mean(-1, true) + eps);
   if (weight.defined()) y = y * weight.to(y.scalar_type());
+  return y.to(x.scalar_type());
+}
+
+at::Tensor group_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps) {
+  at::Tensor y = at_least_float32(x);
+  y = y - y.mean(-1, true);
+  y = y * at::rsqrt(y.square().mean(-1, true) + eps);
+  if (weight.defined()) y = y * weight.to(y.scalar_type()).view({x.size(2), x.size(3)});
+  if (bias.defined()) y = y + bias.to(y.scalar_type()).view({x.size(2), x.size(3)});
   return y.to(x.scalar_type());
 }
 

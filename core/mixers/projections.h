@@ -21,6 +21,22 @@ at::Tensor weight_or_none(const WeightMap& weights, const std::string& name);
 at::Tensor project_heads(const MixerInput& in, const std::string& role, const at::Tensor& weight,
                          const at::Tensor& bias, int64_t heads, int64_t query_heads);
 
+// The same through a narrow middle, y = up act(down x) + b: down [r, d_model], up [heads*width, r]; act may be null.
+at::Tensor project_low_rank(const MixerInput& in, const std::string& role, const at::Tensor& down, const at::Tensor& up,
+                            const at::Tensor& bias, int64_t heads, int64_t query_heads,
+                            at::Tensor (*act)(const at::Tensor&) = nullptr);
+
+// What a projection of y [batch, pos, head, d_v] adds to the residual stream: weight [d_model, heads*d_v]. Asks
+// hook_result; changed, the output is its sum over heads.
+at::Tensor project_out(const at::Tensor& y, const at::Tensor& weight, HookScope& hooks);
+
+// Throws Error(kBadInput) naming a weight that is absent or of another shape than specs says.
+void require_weights(const WeightMap& weights, const std::vector<WeightSpec>& specs, const std::string& kind);
+
+// The input one position earlier: before, x_0 … x_{T-2}. x [batch, pos, …, d_model]; before [batch, 1, d_model], or
+// undefined: zeros.
+at::Tensor one_earlier(const at::Tensor& x, const at::Tensor& before);
+
 // Rotary position embedding, NeoX pairing (i, i + rotary_dim/2), or GPT-J pairing (2i, 2i+1) when interleaved. x [batch,
 // pos, head, d]; the first rotary_dim channels turn by position * theta^(-2i/rotary_dim). Angles are computed in float64.
 at::Tensor rotary(const at::Tensor& x, int64_t first_pos, int64_t rotary_dim, double theta, bool interleaved);
@@ -39,6 +55,9 @@ at::Tensor conv_from_windows(const at::Tensor& windows, const at::Tensor& weight
 
 // x / sqrt(mean(x^2) + eps) * weight over the last axis (weight may be undefined).
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps);
+// (x - mean) / sqrt(var + eps) * weight + bias over the last axis of [batch, pos, head, d]: a group norm with a group a
+// head. weight, bias [head * d] or undefined.
+at::Tensor group_norm(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, double eps);
 // x / sqrt(sum(x^2) + 1e-6) over the last axis: fla's l2norm.
 at::Tensor l2_norm(const at::Tensor& x);
 

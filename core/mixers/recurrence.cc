@@ -48,8 +48,18 @@ at::Tensor incoming(const at::Tensor& given, at::IntArrayRef want, const at::Ten
 
 RecurrenceInput RecurrenceInput::slice(int64_t from, int64_t to) const {
   if (from == 0 && to == positions()) return *this;
-  auto part = [&](const at::Tensor& t) { return t.defined() ? t.slice(1, from, to) : t; };
-  return {part(q), part(k), part(v), part(g), part(beta), scale};
+  auto part = [&](const at::Tensor& t, int64_t each = 1) {
+    return t.defined() ? t.slice(1, from * each, to * each) : t;
+  };
+  return {part(q), part(k, steps), part(v, steps), part(g), part(beta, steps), scale, part(a), part(b), u, steps};
+}
+
+// (u . q_t k_t) v_t: what a read-out before the write still sees of its own token.
+at::Tensor own_token(const RecurrenceInput& in, int64_t t) {
+  at::Tensor q = in.q.select(1, t), k = in.k.select(1, t), v = in.v.select(1, t);
+  const int64_t B = q.size(0), H = k.size(1), G = q.size(1) / H;
+  at::Tensor weight = (q.reshape({B, H, G, -1}) * (in.u * k).unsqueeze(2)).sum(-1, true);
+  return (weight * v.unsqueeze(2)).reshape({B, H * G, v.size(2)});
 }
 
 at::Tensor decay_at(const RecurrenceInput& in, int64_t t) { return in.g.select(1, t).exp().unsqueeze(-1); }
@@ -71,6 +81,9 @@ void LinearRecurrence::align(RecurrenceInput& in, RecurrentState& state) const {
   in.v = to_heads(in.v.to(type), 2, heads, "v");
   if (in.g.defined()) in.g = to_heads(in.g.to(type), 2, heads, "the decay");
   if (in.beta.defined()) in.beta = to_heads(in.beta.to(type), 2, heads, "beta");
+  if (in.a.defined()) in.a = to_heads(in.a.to(type), 2, heads, "a");
+  if (in.b.defined()) in.b = to_heads(in.b.to(type), 2, heads, "b");
+  if (in.u.defined()) in.u = to_heads(in.u.to(type), 0, heads, "u");
   in.q = in.q.to(type);
   if (in.q.size(2) < heads) in.q = to_heads(in.q, 2, heads, "q");
   if (in.q.size(2) % heads != 0)
@@ -94,13 +107,18 @@ SpanForm LinearRecurrence::form_for(MixerForm form, int64_t positions) const {
 }
 
 at::Tensor LinearRecurrence::step(const RecurrenceInput& in, RecurrentState& state, HookScope* hooks, int64_t t) const {
-  at::Tensor q = in.q.select(1, t), k = in.k.select(1, t), v = in.v.select(1, t);
+  at::Tensor q = in.q.select(1, t), k = in.k.select(1, t), v = in.v.select(1, t), before = state.S, write;
   at::Tensor decayed = in.g.defined() ? state.S * decay_at(in, t) : state.S;
-  at::Tensor value = kind_.delta ? (v - read_state(decayed, k)) * in.beta.select(1, t).unsqueeze(-1) : v;
-  at::Tensor write = outer_product(k, value);
+  if (kind_.write) {
+    write = kind_.write(in, t, before, decayed);
+  } else {
+    at::Tensor value = kind_.delta ? (v - read_state(decayed, k)) * in.beta.select(1, t).unsqueeze(-1) : v;
+    write = outer_product(k, value);
+  }
   if (hooks) write = hooks->apply_at("hook_state_write", t, write);
   state.S = decayed + write;
   if (hooks) state.S = hooks->apply_at("hook_state", t, state.S);
+  if (kind_.reads_before) return (read_state(before, q) + own_token(in, t)) * in.scale;
   at::Tensor o = read_state(state.S, q) * in.scale;
   if (!kind_.normalized) return o;
   state.z = state.z + k;
@@ -186,22 +204,23 @@ at::Tensor LinearRecurrence::all_states(RecurrenceInput in, RecurrentState state
 at::Tensor LinearRecurrence::pattern(RecurrenceInput in, RecurrentState state, MixerForm form) const {
   align(in, state);
   // The naive form is the judge and stays with the definition.
-  if (form != MixerForm::kNaive && !kind_.delta && (!in.g.defined() || in.g.size(3) == 1)) {
+  const bool plain = !kind_.delta && !kind_.write && !kind_.reads_before;
+  if (form != MixerForm::kNaive && plain && (!in.g.defined() || in.g.size(3) == 1)) {
     form_for(form, in.positions());
     return closed_pattern(in, state.z);
   }
-  const int64_t B = in.q.size(0), T = in.positions(), H = state.S.size(1), K = state.S.size(2);
+  const int64_t B = in.q.size(0), T = in.positions(), H = state.S.size(1), K = state.S.size(2), n = in.steps;
   state.S = in.k.new_zeros({B, H, K, 0});
   std::vector<at::Tensor> rows;
   for (int64_t from = 0; from < T; from += kPatternQueries) {
     const int64_t to = std::min(T, from + kPatternQueries), m = to - from;
     // Columns of later tokens are zero so far and not carried along.
-    state.S = at::constant_pad_nd(state.S, {0, m});
+    state.S = at::constant_pad_nd(state.S, {0, m * n});
     RecurrenceInput part = in.slice(from, to);
-    at::Tensor one_hot = at::constant_pad_nd(at::eye(m, in.k.options()), {from, 0});
-    part.v = one_hot.view({1, m, 1, to}).expand({B, m, H, to});
+    at::Tensor one_hot = at::constant_pad_nd(at::eye(m * n, in.k.options()), {from * n, 0});
+    part.v = one_hot.view({1, m * n, 1, to * n}).expand({B, m * n, H, to * n});
     at::Tensor row = form_for(form, m)(part, state, true);
-    rows.push_back(to == T ? row : at::constant_pad_nd(row, {0, T - to}));
+    rows.push_back(to == T ? row : at::constant_pad_nd(row, {0, (T - to) * n}));
   }
   at::Tensor a = rows.size() == 1 ? rows[0] : at::cat(rows, 1);
   return a.permute({0, 2, 1, 3}).contiguous();
@@ -258,7 +277,7 @@ at::Tensor LinearRecurrence::implied(const RecurrenceInput& in, const RecurrentS
   if (!hooks.wants("hook_pattern")) return z;
   // Keys count from the start of the sequence; those before this run lie in the incoming state and have no weight of
   // their own.
-  const int64_t earlier = hooks.first_pos(), T = a.size(3);
+  const int64_t earlier = hooks.first_pos() * in.steps, T = a.size(3);
   at::Tensor used = hooks.apply("hook_pattern", earlier > 0 ? at::constant_pad_nd(a, {earlier, 0}) : a);
   if (!hooks.changes("hook_pattern")) return z;
   used = used.slice(3, used.size(3) - T);

@@ -19,13 +19,19 @@
 
 namespace microtome::mixers {
 
+// Some kinds have more than that: several writes a token (steps), a transition that is diagonal plus low rank (a, b), a
+// read-out before the write with a bonus for the token's own key (u). They say so in Kind.
+//
 // Tokens of one span. Query head h reads state head h / (heads of q / state heads).
 struct RecurrenceInput {
-  at::Tensor q, k;           // [batch, pos, head, d_k]
+  at::Tensor q, k;           // [batch, pos, head, d_k]; k, v and beta have pos * steps entries
   at::Tensor v;              // [batch, pos, state head, d_v]
   at::Tensor g;              // log decay [batch, pos, state head, d_k or 1]; undefined: none
   at::Tensor beta;           // write strength [batch, pos, state head]; undefined: none
   double scale = 1;
+  at::Tensor a, b;           // [batch, pos, state head, d_k]: what of the state is answered, and where that is written
+  at::Tensor u;              // [state head, d_k]
+  int64_t steps = 1;         // writes a token; the entry of token t, step j is t * steps + j
 
   int64_t positions() const { return q.size(1); }
   RecurrenceInput slice(int64_t from, int64_t to) const;
@@ -39,6 +45,9 @@ struct RecurrentState {
 // Runs a span: state is read and replaced; returns z [batch, pos, head, d_v], or nothing unless read_out.
 // Differentiable. Every head count of the input but q's equals the state's.
 using SpanForm = at::Tensor (*)(const RecurrenceInput& in, RecurrentState& state, bool read_out);
+// What token t adds to the decayed state: [batch, state head, d_k, d_v]. before: the state as the last token left it.
+using TokenWrite = at::Tensor (*)(const RecurrenceInput& in, int64_t t, const at::Tensor& before,
+                                  const at::Tensor& decayed);
 
 // exp(g_t) of one token, ready to multiply S: [batch, head, d_k or 1, 1].
 at::Tensor decay_at(const RecurrenceInput& in, int64_t t);
@@ -46,6 +55,9 @@ at::Tensor decay_at(const RecurrenceInput& in, int64_t t);
 at::Tensor outer_product(const at::Tensor& k, const at::Tensor& v);
 // S^T x by head; x [batch, head of q or state, d_k] → [batch, head, d_v].
 at::Tensor read_state(const at::Tensor& S, const at::Tensor& x);
+
+// (u . q_t k_t) v_t: what a read-out before the write still sees of its own token; [batch, head of q, d_v].
+at::Tensor own_token(const RecurrenceInput& in, int64_t t);
 
 constexpr double kNormalizerEps = 1e-10;
 
@@ -56,6 +68,8 @@ class LinearRecurrence {
     SpanForm naive, chunk;
     bool delta = false;       // the write subtracts what the state already answers to k
     bool normalized = false;  // keeps z
+    TokenWrite write = nullptr;   // where it is neither k v^T nor the delta rule's
+    bool reads_before = false;    // z_t = scale (S_{t-1} + diag(u) k_t v_t^T)^T q_t
   };
   explicit LinearRecurrence(Kind kind) : kind_(kind) {}
 
@@ -71,7 +85,7 @@ class LinearRecurrence {
 
   // A [batch, head, q_pos, k_pos] with z_t = sum_s A[t, s] v_s when S_0 is zero (a normaliser keeps its z_0): the
   // recurrence run on values that are one-hot over time, or its closed form where that is one matrix product. 256
-  // queries at a time.
+  // queries at a time. With several steps a token k_pos counts them.
   at::Tensor pattern(RecurrenceInput in, RecurrentState state, MixerForm form) const;
 
  private:

@@ -49,16 +49,32 @@ MixerOpResult run_recurrence_op(const RecurrenceOp& op, const MixerOpRequest& re
   in.k = op_input(request, "k", 4);
   in.v = op_input(request, "v", 4);
   const int64_t B = in.q.size(0), T = in.q.size(1), K = in.q.size(3), V = in.v.size(3);
-  check_shape("k", in.k, {B, T, -1, K});
-  check_shape("v", in.v, {B, T, -1, -1});
-  if (!op.decay.empty()) {
+  if (op.steps) {
+    if (in.k.size(1) % T != 0)
+      throw Error(StatusCode::kBadInput, "input 'k' has " + std::to_string(in.k.size(1)) +
+                                             " entries, no multiple of q's " + std::to_string(T) + " positions");
+    in.steps = in.k.size(1) / T;
+  }
+  const int64_t writes = T * in.steps;
+  check_shape("k", in.k, {B, writes, -1, K});
+  check_shape("v", in.v, {B, writes, -1, -1});
+  if (!op.decay.empty() && (!op.decay_optional || request.inputs.count(op.decay))) {
     in.g = op_input(request, op.decay, op.decay_by_channel ? 4 : 3);
     if (!op.decay_by_channel) in.g = in.g.unsqueeze(-1);
     check_shape(op.decay.c_str(), in.g, {B, T, -1, op.decay_by_channel ? K : 1});
   }
   if (op.kind.delta) {
     in.beta = op_input(request, "beta", 3);
-    check_shape("beta", in.beta, {B, T, -1});
+    check_shape("beta", in.beta, {B, writes, -1});
+  }
+  for (auto [name, part] : {std::pair{&op.a, &in.a}, {&op.b, &in.b}}) {
+    if (name->empty()) continue;
+    *part = op_input(request, *name, 4);
+    check_shape(name->c_str(), *part, {B, T, -1, K});
+  }
+  if (!op.u.empty()) {
+    in.u = op_input(request, op.u, 2);
+    check_shape(op.u.c_str(), in.u, {-1, K});
   }
   in.scale = request.scalars.get_float("scale", 1.0 / std::sqrt(static_cast<double>(K)));
   if (!std::isfinite(in.scale)) throw Error(StatusCode::kBadInput, "scale is not a finite number");

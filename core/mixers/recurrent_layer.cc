@@ -46,16 +46,7 @@ at::Tensor at_least_float32(const at::Tensor& x) {
 RecurrentLayer::RecurrentLayer(RecurrentLayerConfig config, LinearRecurrence::Kind recurrence, WeightMap weights,
                                const std::vector<WeightSpec>& specs)
     : config_(std::move(config)), info_(layer_info(config_)), recurrence_(recurrence), weights_(std::move(weights)) {
-  for (const WeightSpec& s : specs) {
-    auto it = weights_.find(s.name);
-    if (it == weights_.end() || !it->second.defined()) {
-      if (s.optional) continue;
-      throw Error(StatusCode::kBadInput, "weight '" + s.name + "' is missing", "mixer " + config_.kind);
-    }
-    if (it->second.sizes() != at::IntArrayRef(s.shape))
-      throw Error(StatusCode::kBadInput, "weight '" + s.name + "' has shape " + shape_text(it->second.sizes()) +
-                                             ", expected " + shape_text(s.shape), "mixer " + config_.kind);
-  }
+  require_weights(weights_, specs, config_.kind);
 }
 
 at::Tensor RecurrentLayer::weight_of(const std::string& name) const { return weight_or_none(weights_, name); }
@@ -68,10 +59,11 @@ const at::Tensor& RecurrentLayer::weight(const std::string& name) const {
 }
 
 void RecurrentLayer::convolve(at::Tensor (&qkv)[3], MixerState* state, HookScope& hooks) const {
-  const int64_t stored[3] = {config_.q_heads, config_.k_heads, config_.v_heads};
+  const int64_t stored[3] = {config_.q_heads, config_.k_heads * config_.steps, config_.v_heads * config_.steps};
+  const int parts = config_.conv_v ? 3 : 2;
   at::Tensor weights[3], biases[3], before[3], windows[3];
   const bool windows_wanted = hooks.wants("hook_conv_state");
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < parts; ++i) {
     const std::string role = kRoles[i];
     qkv[i] = point(hooks, ("hook_" + role + "_pre_conv").c_str(), qkv[i]);
     const int64_t heads = qkv[i].size(2), channels = heads * qkv[i].size(3), times = heads / stored[i];
@@ -88,10 +80,10 @@ void RecurrentLayer::convolve(at::Tensor (&qkv)[3], MixerState* state, HookScope
     if (state && before[i].size(1) > 0) state->tensors["conv_" + role] = before[i];
   }
   if (!windows_wanted) return;
-  at::Tensor all = hooks.apply("hook_conv_state", at::cat({windows[0], windows[1], windows[2]}, 2));
+  at::Tensor all = hooks.apply("hook_conv_state", at::cat(at::TensorList(windows, static_cast<size_t>(parts)), 2));
   if (!hooks.changes("hook_conv_state")) return;
   int64_t from = 0;
-  for (int i = 0; i < 3; ++i) {
+  for (int i = 0; i < parts; ++i) {
     const int64_t channels = windows[i].size(2);
     at::Tensor y = conv_from_windows(all.slice(2, from, from + channels), weights[i], biases[i],
                                      i == 2 || config_.conv_silu_qk);
@@ -101,8 +93,32 @@ void RecurrentLayer::convolve(at::Tensor (&qkv)[3], MixerState* state, HookScope
 }
 
 at::Tensor RecurrentLayer::gate(const MixerInput& in) const {
-  at::Tensor g = project_heads(in, "gate", weight("g_proj.weight"), {}, config_.heads, config_.heads);
+  at::Tensor g = config_.gate_rank
+                     ? project_low_rank(in, "gate", weight("g_proj.0.weight"), weight("g_proj.1.weight"),
+                                        weight("g_proj.1.bias"), config_.heads, config_.heads)
+                     : project_heads(in, "gate", weight("g_proj.weight"), {}, config_.heads, config_.heads);
   return config_.gate == "sigmoid" ? at::sigmoid(g) : at::silu(g);
+}
+
+void RecurrentLayer::map_qkv(const at::Tensor (&qkv)[3], RecurrenceInput& r) const {
+  r.q = map_q(qkv[0]);
+  r.k = map_k(qkv[1]);
+  r.v = map_v(qkv[2]);
+}
+
+at::Tensor RecurrentLayer::mix(RecurrenceInput& r, RecurrentState& s, MixerState* kept, HookScope& hooks,
+                               const MixerRun& run) const {
+  return recurrence_.run(r, s, hooks, run);
+}
+
+at::Tensor RecurrentLayer::project_steps(const MixerInput& in, const std::string& role, const at::Tensor& weight,
+                                         int64_t heads) const {
+  if (config_.steps == 1) return project_heads(in, role, weight, {}, heads, config_.heads);
+  const int64_t rows = weight.size(0) / config_.steps;
+  std::vector<at::Tensor> steps;
+  for (int64_t j = 0; j < config_.steps; ++j)
+    steps.push_back(project_heads(in, role, weight.narrow(0, j * rows, rows), {}, heads, config_.heads));
+  return at::cat(steps, 2);
 }
 
 at::Tensor RecurrentLayer::output(const at::Tensor& z, const at::Tensor& gate, HookScope& hooks) const {
@@ -112,13 +128,7 @@ at::Tensor RecurrentLayer::output(const at::Tensor& z, const at::Tensor& gate, H
     y = point(hooks, "hook_z_normalized", y);
   }
   if (gate.defined()) y = y * gate;
-  const at::Tensor& w = weight("o_proj.weight");
-  if (hooks.wants("hook_result")) {
-    at::Tensor by_head = w.view({config_.d_model, config_.heads, config_.head_v});
-    at::Tensor result = hooks.apply("hook_result", at::einsum("bthv,dhv->bthd", {y, by_head}));
-    if (hooks.changes("hook_result")) return result.sum(2);
-  }
-  return at::linear(y.flatten(2), w);
+  return project_out(y, weight("o_proj.weight"), hooks);
 }
 
 at::Tensor RecurrentLayer::forward(const MixerInput& in, MixerState* state, HookScope& hooks,
@@ -128,14 +138,17 @@ at::Tensor RecurrentLayer::forward(const MixerInput& in, MixerState* state, Hook
     throw Error(StatusCode::kBadInput, "x has shape " + shape_text(in.x.sizes()) + ", expected [batch, pos, " +
                                            std::to_string(c.d_model) + "] with pos at least 1", "mixer " + c.kind);
   at::Tensor qkv[3] = {project_heads(in, "q", weight("q_proj.weight"), {}, c.q_heads, c.heads),
-                       project_heads(in, "k", weight("k_proj.weight"), {}, c.k_heads, c.heads),
-                       project_heads(in, "v", weight("v_proj.weight"), {}, c.v_heads, c.heads)};
+                       project_steps(in, "k", weight("k_proj.weight"), c.k_heads),
+                       project_steps(in, "v", weight("v_proj.weight"), c.v_heads)};
   if (c.conv_size) convolve(qkv, state, hooks);
 
   RecurrenceInput r;
-  r.q = point(hooks, "hook_q", map_q(qkv[0]));
-  r.k = point(hooks, "hook_k", map_k(qkv[1]));
-  r.v = point(hooks, "hook_v", map_v(qkv[2]));
+  r.steps = c.steps;
+  map_qkv(qkv, r);
+  r.q = point(hooks, "hook_q", r.q);
+  r.k = point(hooks, "hook_k", r.k);
+  r.v = point(hooks, "hook_v", r.v);
+  if (c.erase_key) r.a = point(hooks, "hook_erase_key", r.a);
   if (c.rotary) {
     r.q = point(hooks, "hook_rot_q", rotary(r.q, hooks.first_pos(), c.d_k, c.rope_theta, false));
     r.k = point(hooks, "hook_rot_k", rotary(r.k, hooks.first_pos(), c.d_k, c.rope_theta, false));
@@ -143,9 +156,13 @@ at::Tensor RecurrentLayer::forward(const MixerInput& in, MixerState* state, Hook
   if (c.decay_width) r.g = point(hooks, "hook_decay", decay(in));
   if (c.beta_heads) r.beta = point(hooks, "hook_beta", beta(in));
   r.scale = 1.0 / std::sqrt(static_cast<double>(c.d_k));
+  // Step after step: [batch, pos, steps * head, …] → [batch, pos * steps, head, …].
+  if (c.steps > 1)
+    for (at::Tensor* t : {&r.k, &r.v, &r.beta})
+      if (t->defined()) *t = t->unflatten(2, {c.steps, t->size(2) / c.steps}).flatten(1, 2);
 
   RecurrentState s{take(state, "S"), take(state, "z")};
-  at::Tensor z = recurrence_.run(r, s, hooks, run).to(in.x.scalar_type());
+  at::Tensor z = mix(r, s, state, hooks, run).to(in.x.scalar_type());
   if (state) {
     state->tensors["S"] = s.S;
     if (s.z.defined()) state->tensors["z"] = s.z;

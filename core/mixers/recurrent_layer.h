@@ -25,8 +25,10 @@ struct RecurrentLayerConfig {
   int64_t q_heads = 0, k_heads = 0, v_heads = 0, state_heads = 0;
   int64_t head_k = 0, head_v = 0;    // widths of the projections
   int64_t d_k = 0;                   // after the feature map
+  int64_t steps = 1;                 // writes a token; k, v and beta then have steps * heads heads, step by step
   int64_t conv_size = 0;             // 0: no short convolution
   bool conv_bias = false;
+  bool conv_v = true;                // v has one too
   bool conv_silu_qk = true;          // the convolution of q and k ends in SiLU (v's always does)
   bool rotary = false;
   double rope_theta = 10000;
@@ -35,11 +37,13 @@ struct RecurrentLayerConfig {
   bool decay_input = false;          // the decay is computed from x
   int64_t beta_heads = 0;            // 0: no write strength
   bool beta_input = false;           // the write strength is computed from x
+  bool erase_key = false;            // what is erased is found by another key than it is written with
   bool normalized = false;           // the read-out is divided by a running normaliser
   std::string norm;                  // weight name of the RMS norm by head, "" without a norm
   bool norm_affine = true;
   double norm_eps = 1e-5;
   std::string gate;                  // "swish", "sigmoid" or "" without a gate
+  int64_t gate_rank = 0;             // the gate's projection passes through that many channels, with a bias; 0: one matrix
 };
 
 // What most configurations share, from params as a family gives them: num_heads, num_kv_heads, head_k, head_v,
@@ -69,6 +73,11 @@ class RecurrentLayer : public TokenMixer {
   virtual at::Tensor map_q(const at::Tensor& q) const { return q; }
   virtual at::Tensor map_k(const at::Tensor& k) const { return k; }
   virtual at::Tensor map_v(const at::Tensor& v) const { return v; }
+  // r.q, r.k, r.v (and what else comes from them) of the projections: the three maps, unless they depend on one another.
+  virtual void map_qkv(const at::Tensor (&qkv)[3], RecurrenceInput& r) const;
+  // The recurrence itself, between its input's hook points and hook_z. kept: the layer's whole state, null where none is.
+  virtual at::Tensor mix(RecurrenceInput& r, RecurrentState& s, MixerState* kept, HookScope& hooks,
+                         const MixerRun& run) const;
   // Log decay [batch, pos, decay head, decay_width], at least float32.
   virtual at::Tensor decay(const MixerInput& in) const { return {}; }
   // Write strength [batch, pos, beta head], at least float32.
@@ -77,6 +86,9 @@ class RecurrentLayer : public TokenMixer {
   const at::Tensor& weight(const std::string& name) const;     // must be there
   at::Tensor maybe(const std::string& name) const { return weight_of(name); }
   const RecurrentLayerConfig& config() const { return config_; }
+  const LinearRecurrence& driver() const { return recurrence_; }
+  // A role's projection to steps * heads heads; over query heads with a split input.
+  at::Tensor project_steps(const MixerInput& in, const std::string& role, const at::Tensor& weight, int64_t heads) const;
 
  private:
   at::Tensor weight_of(const std::string& name) const;

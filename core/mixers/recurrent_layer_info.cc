@@ -74,6 +74,7 @@ void check_layer(const RecurrentLayerConfig& c) {
   check_size(c.kind, "head_k", c.head_k, kMostWidth);
   check_size(c.kind, "head_v", c.head_v, kMostWidth);
   check_size(c.kind, "d_k", c.d_k, kMostWidth);
+  check_size(c.kind, "steps", c.steps, 64);
   divides(c, c.q_heads, c.heads, "num_heads", "the output heads");
   divides(c, c.k_heads, c.state_heads, "num_kv_heads", "the state heads");
   divides(c, c.v_heads, c.state_heads, "num_kv_heads", "the state heads");
@@ -105,17 +106,20 @@ MixerInfo layer_info(const RecurrentLayerConfig& c) {
   const std::vector<std::string> by_head = {"batch", "pos", "head", "d_head"};
   const bool grouped = c.state_heads != c.heads;
   const std::string over_kv = grouped ? "over key/value heads" : "";
+  const std::string by_step = c.steps > 1 ? "step j of head h is j * heads + h" : over_kv;
   if (c.conv_size) {
     add("hook_q_pre_conv", by_head, {-1, -1, c.q_heads, c.head_k});
-    add("hook_k_pre_conv", by_head, {-1, -1, c.k_heads, c.head_k});
-    add("hook_v_pre_conv", by_head, {-1, -1, c.v_heads, c.head_v});
-    int64_t channels = (c.q_heads + c.k_heads) * c.head_k + c.v_heads * c.head_v;
+    add("hook_k_pre_conv", by_head, {-1, -1, c.k_heads * c.steps, c.head_k});
+    if (c.conv_v) add("hook_v_pre_conv", by_head, {-1, -1, c.v_heads * c.steps, c.head_v});
+    int64_t channels = (c.q_heads + c.k_heads * c.steps) * c.head_k + (c.conv_v ? c.v_heads * c.steps * c.head_v : 0);
     add("hook_conv_state", {"batch", "pos", "channel", "width"}, {-1, -1, channels, c.conv_size}, true,
-        "q, k, v channels one after the other; the token's own input last");
+        c.conv_v ? "q, k, v channels one after the other; the token's own input last"
+                 : "q and k channels one after the other; the token's own input last");
   }
   add("hook_q", by_head, {-1, -1, c.q_heads, c.d_k});
-  add("hook_k", by_head, {-1, -1, c.k_heads, c.d_k}, false, over_kv);
-  add("hook_v", by_head, {-1, -1, c.v_heads, c.head_v}, false, over_kv);
+  add("hook_k", by_head, {-1, -1, c.k_heads * c.steps, c.d_k}, false, by_step);
+  add("hook_v", by_head, {-1, -1, c.v_heads * c.steps, c.head_v}, false, by_step);
+  if (c.erase_key) add("hook_erase_key", by_head, {-1, -1, c.k_heads, c.d_k}, false, "finds what is erased");
   if (c.rotary) {
     add("hook_rot_q", by_head, {-1, -1, c.q_heads, c.d_k});
     add("hook_rot_k", by_head, {-1, -1, c.k_heads, c.d_k}, false, over_kv);
@@ -123,14 +127,16 @@ MixerInfo layer_info(const RecurrentLayerConfig& c) {
   if (c.decay_width)
     add("hook_decay", {"batch", "pos", "head", "d_k"}, {-1, -1, c.decay_heads, c.decay_width}, false,
         c.decay_input ? "log of the decay" : "log of the decay, a constant of the head");
-  if (c.beta_heads) add("hook_beta", {"batch", "pos", "head"}, {-1, -1, c.beta_heads});
+  if (c.beta_heads)
+    add("hook_beta", {"batch", "pos", "head"}, {-1, -1, c.beta_heads * c.steps}, false, c.steps > 1 ? by_step : "");
   const std::vector<std::string> matrix = {"batch", "pos", "head", "d_k", "d_v"};
   add("hook_state", matrix, {-1, -1, c.state_heads, c.d_k, c.head_v}, true, over_kv);
   add("hook_state_write", matrix, {-1, -1, c.state_heads, c.d_k, c.head_v}, true, over_kv);
   if (c.normalized)
     add("hook_state_normalizer", {"batch", "pos", "head", "d_k"}, {-1, -1, c.state_heads, c.d_k}, true, over_kv);
-  add("hook_pattern", {"batch", "head", "q_pos", "k_pos"}, {-1, c.heads, -1, -1}, true,
-      "the matrix the recurrence amounts to; may be negative, rows need not sum to 1");
+  add("hook_pattern", {"batch", "head", "q_pos", "k_pos"}, {-1, c.heads, -1, -c.steps}, true,
+      std::string("the matrix the recurrence amounts to; may be negative, rows need not sum to 1") +
+          (c.steps > 1 ? "; k_pos counts steps, token * steps + step" : ""));
   add("hook_pattern_residual", {"batch", "head"}, {-1, c.heads}, true,
       "|A v - z| / |z|; z without the incoming state's share");
   add("hook_z", {"batch", "pos", "head", "d_v"}, {-1, -1, c.heads, c.head_v}, false, "before norm and gate");
@@ -144,16 +150,22 @@ MixerInfo layer_info(const RecurrentLayerConfig& c) {
 std::vector<WeightSpec> layer_weights(const RecurrentLayerConfig& c) {
   check_layer(c);
   std::vector<WeightSpec> w = {{"q_proj.weight", {c.q_heads * c.head_k, c.d_model}},
-                               {"k_proj.weight", {c.k_heads * c.head_k, c.d_model}},
-                               {"v_proj.weight", {c.v_heads * c.head_v, c.d_model}},
+                               {"k_proj.weight", {c.k_heads * c.steps * c.head_k, c.d_model}},
+                               {"v_proj.weight", {c.v_heads * c.steps * c.head_v, c.d_model}},
                                {"o_proj.weight", {c.d_model, c.heads * c.head_v}}};
-  if (!c.gate.empty()) w.push_back({"g_proj.weight", {c.heads * c.head_v, c.d_model}});
+  if (!c.gate.empty() && c.gate_rank == 0) w.push_back({"g_proj.weight", {c.heads * c.head_v, c.d_model}});
+  if (!c.gate.empty() && c.gate_rank > 0) {
+    w.push_back({"g_proj.0.weight", {c.gate_rank, c.d_model}});
+    w.push_back({"g_proj.1.weight", {c.heads * c.head_v, c.gate_rank}});
+    w.push_back({"g_proj.1.bias", {c.heads * c.head_v}});
+  }
   if (!c.norm.empty() && c.norm_affine) w.push_back({c.norm, {c.head_v}});
   if (c.conv_size) {
     const std::array<std::pair<const char*, int64_t>, 3> convs = {{{"q_conv1d", c.q_heads * c.head_k},
-                                                                   {"k_conv1d", c.k_heads * c.head_k},
-                                                                   {"v_conv1d", c.v_heads * c.head_v}}};
+                                                                   {"k_conv1d", c.k_heads * c.steps * c.head_k},
+                                                                   {"v_conv1d", c.v_heads * c.steps * c.head_v}}};
     for (const auto& [name, channels] : convs) {
+      if (!c.conv_v && name[0] == 'v') continue;
       w.push_back({std::string(name) + ".weight", {channels, 1, c.conv_size}});
       if (c.conv_bias) w.push_back({std::string(name) + ".bias", {channels}});
     }

@@ -16,6 +16,13 @@
 
 namespace microtome {
 
+// What one layer leaves for later ones in the same run, by name (RWKV-7: the first layer's values); [batch, pos, …sizes].
+using SharedValues = std::map<std::string, at::Tensor>;
+struct SharedValue {
+  std::string name;
+  std::vector<int64_t> sizes;
+};
+
 // What is known of a mixer from its parameters alone, before any weight is read.
 struct MixerInfo {
   std::string kind;                          // folder name: "softmax_attention", "gated_delta_rule" …
@@ -25,6 +32,7 @@ struct MixerInfo {
   std::vector<MixerForm> forms;              // that exist, slowest first; kNaive is always there
   std::vector<std::string> inputs;           // roles with a hook_<role>_input: "q","k","v","beta","decay","gate"
   std::vector<HookPoint> points;             // names relative to "blocks.i.attn."
+  std::vector<SharedValue> leaves, reads;    // only a model's first layer may leave something
 };
 
 // A weight by canonical name (relative to "blocks.i.attn."), shape as stored: [out, in] for projections.
@@ -49,6 +57,7 @@ struct MixerState {
 struct MixerInput {
   at::Tensor x;
   std::map<std::string, at::Tensor> split;
+  SharedValues* shared = nullptr;            // of this run; must be there where info().reads is not empty
 };
 
 struct MixerRun {
@@ -71,6 +80,10 @@ class TokenMixer {
   // Time and memory grow linearly in pos for recurrent mixers, unless hooks asks for "hook_pattern" or all states.
   // Differentiable in x, the weights and every changed point. Throws Error naming the argument and both shapes.
   virtual at::Tensor forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const = 0;
+
+  // Puts what info().leaves names into in.shared and does nothing else, for a run that starts behind this layer. state:
+  // as in forward, but only what this needs of it is read and kept.
+  virtual void leave(const MixerInput& in, MixerState* state) const {}
 };
 
 // The op alone, on given tensors (`microtome mixer`): inputs and outputs are named as in the reference files.

@@ -23,6 +23,7 @@ HookCatalogue build_catalogue(const ModelConfig& c) {
   };
   wide("hook_embed", d, "d_model");
   if (c.learned_positions) wide("hook_pos_embed", d, "d_model");
+  if (c.embed_norm) norm("embed.ln");
   for (size_t i = 0; i < c.layers.size(); ++i) {
     const LayerConfig& l = c.layers[i];
     std::string b = "blocks." + std::to_string(i) + ".";
@@ -44,6 +45,7 @@ HookCatalogue build_catalogue(const ModelConfig& c) {
     wide(b + "mlp.hook_pre", l.channel.d_mlp, "d_mlp");
     if (l.channel.gated) wide(b + "mlp.hook_pre_linear", l.channel.d_mlp, "d_mlp");
     wide(b + "mlp.hook_post", l.channel.d_mlp, "d_mlp");
+    if (l.channel.receptance) wide(b + "mlp.hook_receptance", d, "d_model");
     wide(b + "hook_mlp_out", d, "d_model");
     wide(b + "hook_resid_post", d, "d_model");
   }

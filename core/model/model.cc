@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "core/families/registry.h"
+#include "core/mixers/projections.h"
 #include "core/mixers/registry.h"
 #include "core/model/weights.h"
 
@@ -46,15 +47,38 @@ at::Tensor activate(const std::string& name, const at::Tensor& x) {
   if (name == "gelu") return at::gelu(x);
   if (name == "gelu_new") return at::gelu(x, "tanh");
   if (name == "relu") return at::relu(x);
+  if (name == "relu2") return at::relu(x).square();
   throw Error(StatusCode::kInternal, "activation '" + name + "' is not implemented");
 }
 
 struct ChannelMixer {
   ChannelMixerConfig config;
   at::Tensor gate, gate_bias, up, up_bias, down, down_bias;
+  at::Tensor shift_up, receptance, shift_receptance;
 
-  at::Tensor operator()(const at::Tensor& x, HookScope hooks) const {
-    at::Tensor in = hooks.apply("hook_in", x);
+  // state: the layer's, where one input is kept under "mlp_shift"; null: starts from zero, keeps nothing.
+  at::Tensor operator()(const at::Tensor& x, MixerState* state, HookScope hooks) const {
+    at::Tensor in = hooks.apply("hook_in", x), earlier, strength;
+    if (config.shift != ChannelMixerConfig::Shift::kNone) {
+      at::Tensor before;
+      if (state)
+        if (auto it = state->tensors.find("mlp_shift"); it != state->tensors.end()) before = it->second;
+      earlier = mixers::one_earlier(in, before);
+      if (state) state->tensors["mlp_shift"] = in.slice(1, in.size(1) - 1);
+    }
+    if (config.receptance)
+      strength = hooks.apply("hook_receptance", at::linear(mixed(in, earlier, shift_receptance), receptance).sigmoid());
+    at::Tensor out = transform(mixed(in, earlier, shift_up), hooks);
+    return strength.defined() ? strength * out : out;
+  }
+  at::Tensor mixed(const at::Tensor& x, const at::Tensor& earlier, const at::Tensor& w) const {
+    switch (config.shift) {
+      case ChannelMixerConfig::Shift::kToEarlier: return x + (earlier - x) * w.flatten();
+      case ChannelMixerConfig::Shift::kToCurrent: return x * w.flatten() + earlier * (1 - w.flatten());
+      default: return x;
+    }
+  }
+  at::Tensor transform(const at::Tensor& in, HookScope& hooks) const {
     at::Tensor post;
     if (config.gated) {
       at::Tensor pre = hooks.apply("hook_pre", at::linear(in, gate, gate_bias));
@@ -78,13 +102,14 @@ struct Model::Block {
   // read: relative positions whose residual is wanted (last block only); unset: all. pruned: set when the result holds
   // just these.
   at::Tensor forward(at::Tensor x, MixerState* state, HookRun& run, MixerForm form,
-                     const std::optional<std::vector<int64_t>>& read, bool& pruned) const {
+                     const std::optional<std::vector<int64_t>>& read, bool& pruned, SharedValues& shared) const {
     HookScope here(&run, prefix);
     bool any = here.any();
     x = here.apply("hook_resid_pre", x);
     HookScope ln1_hooks = here.sibling(prefix + ".ln1");
     MixerInput in;
     in.x = ln1(x, &ln1_hooks);
+    in.shared = &shared;
     if (any) {
       for (const std::string& role : mixer->info().inputs) {
         std::string point = "hook_" + role + "_input";
@@ -107,7 +132,7 @@ struct Model::Block {
     x = here.apply("hook_resid_mid", x);
     at::Tensor mlp_in = any && here.wants("hook_mlp_in") ? here.apply("hook_mlp_in", x) : x;
     HookScope ln2_hooks = here.sibling(prefix + ".ln2");
-    at::Tensor mlp_out = mlp(ln2(mlp_in, &ln2_hooks), here.sibling(prefix + ".mlp"));
+    at::Tensor mlp_out = mlp(ln2(mlp_in, &ln2_hooks), state, here.sibling(prefix + ".mlp"));
     x = x + here.apply("hook_mlp_out", mlp_out);
     return here.apply("hook_resid_post", x);
   }
@@ -127,9 +152,11 @@ Model::Model(ModelConfig config, std::shared_ptr<const ModelWeights> weights)
     WeightMap m = weights_->below(block->prefix + ".mlp.");
     auto find = [&](const char* name) { auto it = m.find(name); return it == m.end() ? at::Tensor() : it->second; };
     block->mlp = {l.channel, find("gate.weight"), find("gate.bias"), find("up.weight"), find("up.bias"),
-                  find("down.weight"), find("down.bias")};
+                  find("down.weight"), find("down.bias"), find("shift.up"), find("receptance.weight"),
+                  find("shift.receptance")};
     blocks_.push_back(std::move(block));
   }
+  check_shared();
 }
 
 Model::~Model() = default;
@@ -137,6 +164,35 @@ Model::~Model() = default;
 const MixerInfo& Model::mixer_info(int64_t layer) const { return blocks_.at(static_cast<size_t>(layer))->mixer->info(); }
 c10::Device Model::device() const { return weights_->device; }
 at::ScalarType Model::dtype() const { return weights_->dtype; }
+
+void Model::check_shared() const {
+  for (size_t i = 0; i < blocks_.size(); ++i) {
+    const MixerInfo& info = blocks_[i]->mixer->info();
+    if (i > 0 && !info.leaves.empty())
+      throw Error(StatusCode::kUnsupported, "layer " + std::to_string(i) + " leaves '" + info.leaves[0].name +
+                  "' for later ones, which only the first layer may", config_.name);
+    for (const SharedValue& v : info.reads) {
+      bool left = false;
+      for (const SharedValue& have : blocks_[0]->mixer->info().leaves) left = left || have.name == v.name;
+      if (!left)
+        throw Error(StatusCode::kUnsupported, "layer " + std::to_string(i) + " reads '" + v.name +
+                    "', which the first layer does not leave", config_.name);
+    }
+  }
+}
+
+void Model::leave_shared(const at::Tensor& tokens, int64_t begin, int64_t end, int64_t first_pos, MixerState* first_state,
+                         SharedValues& shared) const {
+  bool read = false;
+  for (int64_t l = begin; l < end; ++l) read = read || !blocks_[static_cast<size_t>(l)]->mixer->info().reads.empty();
+  if (!read) return;
+  HookScope nothing;
+  const Block& first = *blocks_[0];
+  MixerInput in;
+  in.x = first.ln1(embed(tokens, nothing, first_pos), nullptr);
+  in.shared = &shared;
+  first.mixer->leave(in, first_state);
+}
 
 void Model::check_tokens(const at::Tensor& tokens, int64_t first_pos) const {
   if (tokens.dim() != 2 || tokens.scalar_type() != at::kLong)
@@ -155,6 +211,10 @@ at::Tensor Model::embed(const at::Tensor& tokens, HookScope& hooks, int64_t firs
   if (config_.learned_positions) {
     at::Tensor rows = weights_->get("pos_embed.weight").narrow(0, first_pos, tokens.size(1));
     x = x + hooks.apply("hook_pos_embed", rows.unsqueeze(0).expand_as(x));
+  }
+  if (config_.embed_norm) {
+    HookScope ln = hooks.sibling("embed.ln");
+    x = make_norm(*config_.embed_norm, *weights_, "embed.ln")(x, &ln);
   }
   return x;
 }
@@ -206,18 +266,22 @@ ForwardResult Model::forward(const at::Tensor& tokens, const HookPlan& plan, Run
   bool reads_after = run.find("ln_final.hook_scale") || run.find("ln_final.hook_normalized") ||
                      run.find("unembed.hook_in") || run.find("unembed.hook_out");
   bool pruned = false;
+  SharedValues shared;
+  MixerState scratch;
+  auto state_of = [&](int64_t l) -> MixerState* {
+    if (!state) return nullptr;
+    MixerState& kept = state->layers[static_cast<size_t>(l)];
+    if (keep) return &kept;
+    scratch = kept;
+    return scratch.tensors.empty() ? nullptr : &scratch;
+  };
+  if (begin > 0) leave_shared(tokens, begin, end, first_pos, state_of(0), shared);
   for (int64_t l = begin; l < end; ++l) {
-    MixerState scratch, *layer_state = nullptr;
-    if (state) {
-      layer_state = &state->layers[static_cast<size_t>(l)];
-      if (!keep) {
-        scratch = *layer_state;
-        layer_state = scratch.tensors.empty() ? nullptr : &scratch;
-      }
-    }
-    // The last block need not finish positions nobody reads.
-    bool prune = l + 1 == n_layers && read && !reads_after && !keep;
-    x = blocks_[static_cast<size_t>(l)]->forward(x, layer_state, run, plan.form, prune ? read : std::nullopt, pruned);
+    const Block& block = *blocks_[static_cast<size_t>(l)];
+    // The last block need not finish positions nobody reads, unless a later position reads them.
+    bool prune = l + 1 == n_layers && read && !reads_after && !keep &&
+                 block.mlp.config.shift == ChannelMixerConfig::Shift::kNone;
+    x = block.forward(x, state_of(l), run, plan.form, prune ? read : std::nullopt, pruned, shared);
   }
   if (state) {
     state->first_layer = 0;

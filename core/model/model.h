@@ -68,6 +68,10 @@ class Model {
  private:
   struct Block;
   at::Tensor embed(const at::Tensor& tokens, HookScope& hooks, int64_t first_pos) const;
+  void check_shared() const;
+  // What blocks before `begin` leave for blocks from there on, made anew from the tokens of a run that resumes there.
+  void leave_shared(const at::Tensor& tokens, int64_t begin, int64_t end, int64_t first_pos, MixerState* first_state,
+                    SharedValues& shared) const;
   void check_tokens(const at::Tensor& tokens, int64_t first_pos) const;
 
   ModelConfig config_;

@@ -29,6 +29,7 @@ void check_config(const ModelConfig& c, const std::string& where) {
   if (c.context_length < 0) check_size(c.context_length, INT64_MAX, "context length", where);
   if (c.learned_positions) check_size(c.learned_positions, int64_t{1} << 32, "number of positions", where);
   check_norm(c.final_norm, "final norm", where);
+  if (c.embed_norm) check_norm(*c.embed_norm, "embedding norm", where);
   for (const LayerConfig& l : c.layers) {
     check_size(l.channel.d_mlp, kMaxWidth * 16, "intermediate size", where);
     check_norm(l.norm1, "norm", where);

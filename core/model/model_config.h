@@ -21,9 +21,14 @@ struct NormConfig {
 
 struct ChannelMixerConfig {
   int64_t d_mlp = 0;
-  std::string activation = "silu";     // silu, gelu (exact), gelu_new (tanh), relu
+  std::string activation = "silu";     // silu, gelu (exact), gelu_new (tanh), relu, relu2 (relu squared)
   bool gated = true;                   // act(gate x) * (up x); else act(up x)
   bool bias = false;
+  // Reads a mix of its input x and of the one before it, x': kToEarlier x + (x' - x) w, kToCurrent x w + x' (1 - w),
+  // weight mlp.shift.up [d_model]. Such a mixer keeps one input between runs.
+  enum class Shift { kNone, kToEarlier, kToCurrent };
+  Shift shift = Shift::kNone;
+  bool receptance = false;             // the output times sigmoid(mlp.receptance.weight x), x mixed by mlp.shift.receptance
 };
 
 struct LayerConfig {
@@ -40,6 +45,7 @@ struct ModelConfig {
   int64_t learned_positions = 0;       // rows of the position table; 0: none
   bool tied_unembedding = false;
   bool unembedding_bias = false;
+  std::optional<NormConfig> embed_norm;   // of the embeddings, before the first block
   NormConfig final_norm;
   std::vector<LayerConfig> layers;
   std::optional<int64_t> bos_id, eos_id;

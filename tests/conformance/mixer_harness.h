@@ -117,6 +117,22 @@ struct RunArgs {
   std::optional<std::vector<int64_t>> read = {};
 };
 
+// What an earlier layer would have left: random, the same at an absolute position whatever the run.
+inline SharedValues shared_values(const MixerInfo& info, const at::Tensor& x, int64_t first_pos) {
+  SharedValues out;
+  for (const SharedValue& v : info.reads) {
+    std::vector<at::Tensor> rows;
+    std::vector<int64_t> shape = v.sizes;
+    shape.insert(shape.begin(), x.size(0));
+    for (int64_t t = 0; t < x.size(1); ++t) {
+      Rng rng(item_seed(13, static_cast<uint64_t>(first_pos + t)));
+      rows.push_back(random_tensor(rng, shape, x.scalar_type()));
+    }
+    out[v.name] = at::stack(rows, 1);
+  }
+  return out;
+}
+
 inline at::Tensor run_mixer(const TokenMixer& mixer, const at::Tensor& x, const RunArgs& args = {}) {
   const HookPlan nothing;
   const HookCatalogue catalogue = catalogue_of(mixer.info());
@@ -124,7 +140,8 @@ inline at::Tensor run_mixer(const TokenMixer& mixer, const at::Tensor& x, const 
   HookRun run(args.plan ? *args.plan : nothing, catalogue, args.first_pos, x.size(1),
               args.cache ? args.cache : &unused);
   HookScope scope(&run, kPrefix);
-  at::Tensor y = mixer.forward({x, args.split}, args.state, scope, {args.form, args.read});
+  SharedValues shared = shared_values(mixer.info(), x, args.first_pos);
+  at::Tensor y = mixer.forward({x, args.split, &shared}, args.state, scope, {args.form, args.read});
   run.finish();
   return y;
 }

@@ -26,6 +26,17 @@ const std::map<std::string, const char*> kNotYet = {
     {"hf-gpt2-legacybin", "pytorch_model.bin"},
 };
 
+// Cases whose reference is itself less exact than the tolerances, by folder and case: what is allowed instead, absolute
+// and relative to the largest entry of a state.
+struct Inexact {
+  double values, states;
+  const char* why;
+};
+const std::map<std::string, Inexact> kInexact = {
+    {"fla-rwkv7 b.", {1e-3, 5e-4,
+     "the chunk kernel factors decays as exp(b_t) exp(-b_s): a float64 recomputation differs from it by 5e-4, from case a by 2e-6"}},
+};
+
 std::string label(const std::string& folder) {
   std::string out = std::filesystem::path(folder).filename().string();
   for (char& c : out)
@@ -64,6 +75,20 @@ class GoldenModel : public ::testing::TestWithParam<std::string> {
     folder_ = std::filesystem::path(golden_path(GetParam() + "/expected.safetensors")).parent_path().string();
     model_ = load_test_model(folder_);
     expected_ = load_tensors(folder_ + "/expected.safetensors");
+    about_ = SafetensorsFile::open(folder_ + "/expected.safetensors").value().metadata();
+  }
+  // The point that the reference's hidden_states.i is.
+  std::string hidden_point(int64_t i) const {
+    const int64_t n = static_cast<int64_t>(model_->config().layers.size());
+    if (i == n) return "unembed.hook_in";
+    auto said = [&](const char* key, const char* start) {
+      auto it = about_.find(key);
+      return it != about_.end() && it->second.rfind(start, 0) == 0;
+    };
+    if (said("hidden_states", "0: output of block 0")) return "blocks." + std::to_string(i) + ".hook_resid_post";
+    // flash-linear-attention lists the bare embeddings; the residual stream begins after their norm.
+    if (i == 0 && model_->config().embed_norm && said("reference", "flash-linear-attention")) return "hook_embed";
+    return "blocks." + std::to_string(i) + ".hook_resid_pre";
   }
   const at::Tensor* find(const std::string& name) const {
     auto it = expected_.find(name);
@@ -75,9 +100,14 @@ class GoldenModel : public ::testing::TestWithParam<std::string> {
       if (find(std::string(p) + "input_ids")) out.push_back(p);
     return out;
   }
+  const Inexact* inexact(const std::string& c) const {
+    auto it = kInexact.find(std::filesystem::path(folder_).filename().string() + " " + c);
+    return it == kInexact.end() ? nullptr : &it->second;
+  }
   std::string folder_;
   std::unique_ptr<Model> model_;
   std::map<std::string, at::Tensor> expected_;
+  std::map<std::string, std::string> about_;
 };
 
 TEST_P(GoldenModel, LogitsHiddenStatesAttention) {
@@ -89,15 +119,17 @@ TEST_P(GoldenModel, LogitsHiddenStatesAttention) {
       HookPlan plan;
       plan.form = form;
       plan.capture("blocks.*.hook_resid_pre").capture("unembed.hook_in").capture("blocks.*.hook_resid_post");
+      plan.capture("hook_embed");
       bool attention = find(c + "attentions.0") != nullptr;
       if (attention) plan.capture("blocks.*.attn.hook_pattern");
       ForwardResult r = model_->forward(*find(c + "input_ids"), plan);
-      EXPECT_TRUE(close(r.logits, *find(c + "logits"), 1e-4, 1e-4));
+      const double allowed = inexact(c) ? inexact(c)->values : 1e-4;
+      EXPECT_TRUE(close(r.logits, *find(c + "logits"), allowed, 1e-4));
       for (int64_t i = 0; i <= n; ++i) {
         const at::Tensor* h = find(c + "hidden_states." + std::to_string(i));
         if (!h) continue;
-        std::string point = i < n ? "blocks." + std::to_string(i) + ".hook_resid_pre" : "unembed.hook_in";
-        EXPECT_TRUE(close(r.cache.get(point), *h, 1e-4, 1e-4)) << point;
+        std::string point = hidden_point(i);
+        EXPECT_TRUE(close(r.cache.get(point), *h, allowed, 1e-4)) << point;
       }
       if (const at::Tensor* h = find(c + "final_prenorm"))
         EXPECT_TRUE(close(r.cache.get("blocks." + std::to_string(n - 1) + ".hook_resid_post"), *h, 1e-4, 1e-4));
@@ -122,20 +154,24 @@ TEST_P(GoldenModel, StatesAfterThePrompt) {
       const MixerInfo& info = model_->mixer_info(i);
       auto& tensors = state.layers[static_cast<size_t>(i)].tensors;
       auto check = [&](const at::Tensor& got, const at::Tensor& want) {
-        EXPECT_TRUE(close(got, want, 1e-4 + 1e-5 * want.abs().max().item<double>(), 1e-5));
+        const double size = want.abs().max().item<double>();
+        EXPECT_TRUE(close(got, want, inexact(c) ? inexact(c)->states * size : 1e-4 + 1e-5 * size, 1e-5));
       };
       std::string fla = c + "layer" + std::to_string(i) + ".", hf = c + "layer." + std::to_string(i) + ".";
       const at::Tensor* s = find(fla + "recurrent_state");
       if (!s) s = find(fla + "recurrent_state.0");
       if (s) {
         at::Tensor want = *s;
-        // fla 0.6.0 caches these two as [B, H, V, K]; ours is always d_k × d_v.
-        if (info.kind == "gla" || info.kind == "gated_delta_rule") want = want.transpose(-1, -2);
+        // fla 0.6.0 caches these as [B, H, V, K]; ours is always d_k × d_v.
+        if (info.kind == "gla" || info.kind == "gated_delta_rule" || info.kind == "kda") want = want.transpose(-1, -2);
         at::Tensor got = tensors.at("S");
         if (got.size(1) != want.size(1)) got = got.repeat_interleave(want.size(1) / got.size(1), 1);
         check(got, want);
       }
       if (const at::Tensor* z = find(fla + "recurrent_state.1")) check(tensors.at("z").reshape_as(*z), *z);
+      // Token shift keeps one input of each mixer.
+      if (const at::Tensor* w = find(fla + "conv_state")) check(tensors.at("shift").squeeze(1), *w);
+      if (const at::Tensor* w = find(fla + "ffn_state")) check(tensors.at("mlp_shift").squeeze(1), *w);
       const char* parts[] = {"q", "k", "v"};
       for (int p = 0; p < 3; ++p) {
         const at::Tensor* w = find(fla + "conv_state." + std::to_string(p));
@@ -151,6 +187,7 @@ TEST_P(GoldenModel, StatesAfterThePrompt) {
         int64_t have = std::min(got.size(1), k->size(1));
         check(got.slice(1, got.size(1) - have), k->slice(1, k->size(1) - have));
         check(got_v.slice(1, got.size(1) - have), find(fla + "attn_state.1")->slice(1, k->size(1) - have));
+        if (const at::Tensor* g = find(fla + "attn_state.2")) check(tensors.at("g").squeeze(3), *g);
       }
     }
   }
@@ -199,6 +236,18 @@ TEST_P(GoldenModel, ResumingInsideTheStackChangesNothing) {
   HookPlan last;
   last.logit_positions = std::vector<int64_t>{-1};
   at::Tensor got = model_->forward(ids.slice(1, pos), last, &prefix).logits;
+  EXPECT_TRUE(close(got, full.logits.slice(1, ids.size(1) - 1), 1e-4, 1e-4));
+
+  // The same from a prefix that was itself run from that layer on.
+  at::Tensor entry = full.cache.get("blocks." + std::to_string(layer) + ".hook_resid_pre");
+  RunState inside;
+  inside.first_layer = layer;
+  inside.residual = entry.slice(1, 0, pos);
+  model_->forward(ids.slice(1, 0, pos), quiet, &inside);
+  inside.keep = false;
+  inside.first_layer = layer;
+  inside.residual = entry.slice(1, pos);
+  got = model_->forward(ids.slice(1, pos), last, &inside).logits;
   EXPECT_TRUE(close(got, full.logits.slice(1, ids.size(1) - 1), 1e-4, 1e-4));
 }
 

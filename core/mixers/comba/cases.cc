@@ -1,0 +1,30 @@
+#include "core/mixers/comba/cases.h"
+
+namespace microtome::mixers {
+
+namespace {
+
+MixerCase make(const std::string& name, int64_t pos, std::vector<std::pair<std::string, ParamValue>> params) {
+  MixerCase c;
+  c.name = name;
+  c.pos = pos;
+  for (auto& [key, value] : params) c.params.set(key, std::move(value));
+  return c;
+}
+
+constexpr int64_t operator""_n(unsigned long long n) { return static_cast<int64_t>(n); }
+
+}  // namespace
+
+std::vector<MixerCase> comba_cases() {
+  return {
+      make("plain", 19, {{"num_heads", 2_n}, {"head_k", 8_n}, {"head_v", 16_n}}),
+      make("gva", 67, {{"num_heads", 2_n}, {"head_k", 8_n}, {"head_v", 8_n}, {"num_v_heads", 4_n}}),
+      make("no_conv_no_correction", 131, {{"num_heads", 2_n}, {"head_k", 16_n}, {"head_v", 8_n},
+           {"use_short_conv", false}, {"use_output_correction", false}}),
+      make("no_inner_decay_no_gate", 35, {{"num_heads", 2_n}, {"head_k", 8_n}, {"head_v", 8_n},
+           {"use_inner_decay", false}, {"use_output_gate", false}}),
+  };
+}
+
+}  // namespace microtome::mixers

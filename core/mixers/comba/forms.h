@@ -1,0 +1,13 @@
+// forms.h — the recurrence over a span of tokens, see README.md. Contract of both: SpanForm in recurrence.h.
+#pragma once
+
+#include "core/mixers/recurrence.h"
+
+namespace microtome::mixers {
+
+at::Tensor comba_naive(const RecurrenceInput& in, RecurrentState& state, bool read_out);
+at::Tensor comba_chunk(const RecurrenceInput& in, RecurrentState& state, bool read_out);
+// beta_t k_t (v_t - S_{t-1}^T p_t)^T.
+at::Tensor comba_write(const RecurrenceInput& in, int64_t t, const at::Tensor& before, const at::Tensor& decayed);
+
+}  // namespace microtome::mixers
