@@ -55,7 +55,7 @@ class Looking(CliCase):
 
     def test_analyses_and_tasks_are_listed(self):
         names = [a["name"] for a in json.loads(call("analyses", "--json")[0])]
-        self.assertEqual(names, sorted("ablation activation_patching attention attribution_patching dla head_probes logit_lens states".split()))
+        self.assertEqual(names, sorted("ablation activation_patching attention attribution_patching dla head_probes logit_lens state_lens states".split()))
         for n in names:
             self.assertIn("--", call("analyses", n)[0])
         tasks = [t["name"] for t in json.loads(call("tasks", "--json")[0])]

@@ -44,6 +44,18 @@ double self_test(const MixerKind& kind, MixerForm form) {
     auto mixer = kind.create(c.params, c.d_model, weights);
     MixerInput in;
     in.x = at::cos(at::arange(c.batch * c.pos * c.d_model, at::kFloat) * 0.7).view({c.batch, c.pos, c.d_model});
+    // What a model's first layer would leave for this one.
+    SharedValues shared;
+    for (const SharedValue& v : info.reads) {
+      std::vector<int64_t> shape = {c.batch, c.pos};
+      int64_t n = c.batch * c.pos;
+      for (int64_t d : v.sizes) {
+        shape.push_back(d);
+        n *= d;
+      }
+      shared[v.name] = at::sin(at::arange(n, at::kFloat) * 0.3).view(shape);
+    }
+    in.shared = &shared;
     HookScope quiet;
     at::Tensor naive = mixer->forward(in, nullptr, quiet, {MixerForm::kNaive, std::nullopt});
     at::Tensor other = mixer->forward(in, nullptr, quiet, {form, std::nullopt});

@@ -279,7 +279,7 @@ TEST_F(AttentionPanelTest, NothingIsCutInASmallWindow) {
 
 TEST_F(AttentionPanelTest, TheBorderMovesInBothColumnsAndIsKept) {
   openTwins();
-  open(QSize(780, 640));
+  open(QSize(740, 640));
   ASSERT_TRUE(waitShown(true));
   const auto splitter = [&](int slot) {
     return column(slot)->findChild<QSplitter*>(QStringLiteral("attention_splitter"));
@@ -295,7 +295,7 @@ TEST_F(AttentionPanelTest, TheBorderMovesInBothColumnsAndIsKept) {
   const double share =
       static_cast<double>(splitter(0)->sizes()[0]) / (splitter(0)->sizes()[0] + splitter(0)->sizes()[1]);
   const QByteArray state = panel_->saveState();
-  open(QSize(780, 640));
+  open(QSize(740, 640));
   panel_->restoreState(state);
   ASSERT_TRUE(waitShown(true));
   QTest::qWait(30);

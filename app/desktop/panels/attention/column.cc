@@ -297,7 +297,7 @@ void AttentionColumn::setShare(int arrangement, double share) {
 }
 
 void AttentionColumn::arrange() {
-  const bool upright = width() < 50 * kGrid || width() * 4 < height() * 3;
+  const bool upright = width() < 46 * kGrid || width() * 4 < height() * 3;
   const Arrangement next = !upright ? kBeside : height() < 48 * kGrid ? kDense : kAbove;
   // Side by side in a narrow column the numbers go below both pictures, which then have the whole height.
   const bool below = next == kBeside && width() < 70 * kGrid;
