@@ -17,7 +17,9 @@ constexpr int64_t kStateBudget = int64_t{1} << 25;    // numbers in the copies o
 
 // What meets the state: after rotary where the mixer has it.
 std::string query_point(const Model& model, int64_t layer) {
-  return has_point(model, layer, "attn.hook_rot_q") ? "attn.hook_rot_q" : "attn.hook_q";
+  for (const char* last : {"attn.hook_q_solved", "attn.hook_rot_q"})
+    if (has_point(model, layer, last)) return last;
+  return "attn.hook_q";
 }
 
 }  // namespace

@@ -35,6 +35,8 @@ struct Inexact {
 const std::map<std::string, Inexact> kInexact = {
     {"fla-rwkv7 b.", {1e-3, 5e-4,
      "the chunk kernel factors decays as exp(b_t) exp(-b_s): a float64 recomputation differs from it by 5e-4, from case a by 2e-6"}},
+    {"fla-mesa_net a.", {5e-2, 2e-3, "30 steps of conjugate gradients in place of the exact solve (golden/README.md)"}},
+    {"fla-mesa_net b.", {5e-2, 2e-3, "30 steps of conjugate gradients in place of the exact solve (golden/README.md)"}},
 };
 
 std::string label(const std::string& folder) {
@@ -164,11 +166,15 @@ TEST_P(GoldenModel, StatesAfterThePrompt) {
         at::Tensor want = *s;
         // fla 0.6.0 caches these as [B, H, V, K]; ours is always d_k × d_v.
         if (info.kind == "gla" || info.kind == "gated_delta_rule" || info.kind == "kda") want = want.transpose(-1, -2);
-        at::Tensor got = tensors.at("S");
+        // MesaNet lists the keys' covariance first.
+        at::Tensor got = tensors.count("Hkk") ? tensors.at("Hkk") : tensors.at("S");
         if (got.size(1) != want.size(1)) got = got.repeat_interleave(want.size(1) / got.size(1), 1);
         check(got, want);
       }
-      if (const at::Tensor* z = find(fla + "recurrent_state.1")) check(tensors.at("z").reshape_as(*z), *z);
+      if (const at::Tensor* z = find(fla + "recurrent_state.1")) {
+        if (tensors.count("z")) check(tensors.at("z").reshape_as(*z), *z);
+        else check(tensors.at("S"), *z);
+      }
       // Token shift keeps one input of each mixer.
       if (const at::Tensor* w = find(fla + "conv_state")) check(tensors.at("shift").squeeze(1), *w);
       if (const at::Tensor* w = find(fla + "ffn_state")) check(tensors.at("mlp_shift").squeeze(1), *w);
@@ -196,13 +202,14 @@ TEST_P(GoldenModel, StatesAfterThePrompt) {
 TEST_P(GoldenModel, DecodingGivesTheLogitsOfTheFullRun) {
   std::string c = cases().front();
   at::Tensor ids = *find(c + "input_ids"), want = *find(c + "logits");
+  const double allowed = inexact(c) ? inexact(c)->values : 1e-4;
   int64_t split = ids.size(1) - 5;
   RunState state;
   at::Tensor head = model_->forward(ids.slice(1, 0, split), {}, &state).logits;
-  EXPECT_TRUE(close(head, want.slice(1, 0, split), 1e-4, 1e-4));
+  EXPECT_TRUE(close(head, want.slice(1, 0, split), allowed, 1e-4));
   for (int64_t t = split; t < ids.size(1); ++t) {
     at::Tensor step = model_->forward(ids.slice(1, t, t + 1), {}, &state).logits;
-    EXPECT_TRUE(close(step, want.slice(1, t, t + 1), 1e-4, 1e-4)) << "token " << t;
+    EXPECT_TRUE(close(step, want.slice(1, t, t + 1), allowed, 1e-4)) << "token " << t;
   }
 }
 
