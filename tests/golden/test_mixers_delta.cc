@@ -57,7 +57,7 @@ TEST_P(DeltaMixerGolden, EveryCaseInEveryForm) {
 
 INSTANTIATE_TEST_SUITE_P(Files, DeltaMixerGolden,
                          ::testing::Values("gated_delta_product", "kda", "comba", "rwkv7", "dplr_delta_rule",
-                                           "rwkv6", "forgetting_attn", "mesa_net"),
+                                           "rwkv6", "forgetting_attn", "mesa_net", "rwkv4"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

@@ -178,6 +178,11 @@ TEST_P(GoldenModel, StatesAfterThePrompt) {
       // Token shift keeps one input of each mixer.
       if (const at::Tensor* w = find(fla + "conv_state")) check(tensors.at("shift").squeeze(1), *w);
       if (const at::Tensor* w = find(fla + "ffn_state")) check(tensors.at("mlp_shift").squeeze(1), *w);
+      // transformers' RWKV-4: one tensor a part, [batch, width, layer].
+      const char* kept[] = {"mlp_shift", "shift", "S", "n", "max"};
+      for (int p = 0; p < 5; ++p)
+        if (const at::Tensor* w = find(c + "state." + std::to_string(p)))
+          check(tensors.at(kept[p]).reshape({w->size(0), w->size(1)}), w->select(2, i));
       const char* parts[] = {"q", "k", "v"};
       for (int p = 0; p < 3; ++p) {
         const at::Tensor* w = find(fla + "conv_state." + std::to_string(p));
