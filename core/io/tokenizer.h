@@ -1,6 +1,6 @@
 // tokenizer.h — text to token ids and back, exactly as Hugging Face's `tokenizers` does for tokenizer.json files of the
 // BPE model (byte-level, and SentencePiece style with byte fallback): added tokens, normalizers, pre-tokenizers,
-// post-processors, decoders.
+// post-processors, decoders; and as RWKV does for its vocabulary files.
 #pragma once
 
 #include <cstdint>
@@ -24,11 +24,11 @@ struct Encoding {
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
-  // Reads tokenizer.json (bounded). Errors name file and field: "merges[12]: 'xy' is not in the vocabulary".
+  // Reads tokenizer.json, or a vocabulary file of RWKV (*.txt), bounded. Errors name file and field: "merges[12]: 'xy' is not in the vocabulary".
   static Result<std::shared_ptr<const Tokenizer>> open(const std::string& tokenizer_json_path);
   static Result<std::shared_ptr<const Tokenizer>> parse(std::string_view json_text, const std::string& where);
   // tokenizer.json of a model folder, with bos/eos names from tokenizer_config.json / special_tokens_map.json /
-  // config.json. Null value: the folder has none.
+  // config.json; else its rwkv_vocab*.txt. Null value: the folder has neither.
   static Result<std::shared_ptr<const Tokenizer>> open_folder(const std::string& folder);
 
   // add_special: what `encode(add_special_tokens=True)` adds through the post-processor. Text must be UTF-8

@@ -5,6 +5,7 @@
 
 #include "core/base/json.h"
 #include "core/io/tokenizer.h"
+#include "core/io/tokenizer/rwkv_tokenizer.h"
 #include "tests/golden_path.h"
 
 namespace microtome {
@@ -88,6 +89,73 @@ TEST(GoldenTokenizers, EveryPrefixDecodesExactly) {
     }
   }
   EXPECT_GE(run, 4);
+}
+
+std::string from_hex(const std::string& hex) {
+  std::string out;
+  for (size_t i = 0; i + 1 < hex.size(); i += 2) out += static_cast<char>(std::stoi(hex.substr(i, 2), nullptr, 16));
+  return out;
+}
+
+TEST(GoldenTokenizers, RwkvWorldIsExactOnBytes) {
+  const std::string vocabulary = testing::golden_path("data/tokenizers/rwkv-world/rwkv_vocab_v20230424.txt");
+  const std::string golden_file = testing::golden_path("golden/tokenizers/rwkv-world.json");
+  if (vocabulary.empty() || golden_file.empty()) GTEST_SKIP() << "the reference is not at hand";
+  const auto shared = Tokenizer::open(vocabulary).value();
+  const auto* t = dynamic_cast<const tok::RwkvTokenizer*>(shared.get());
+  ASSERT_NE(t, nullptr);
+  EXPECT_EQ(t->vocab_size(), 65530);
+  const Json golden = read_json_file(golden_file).value();
+  for (const char* part : {"cases", "raw_bytes"})
+    for (const Json& c : golden.at(part)) {
+      const std::string bytes = from_hex(c.at("bytes_hex").get<std::string>());
+      const Ids ids = c.at("ids").get<Ids>();
+      EXPECT_EQ(t->encode_bytes(bytes), ids) << c.dump();
+      EXPECT_EQ(t->decode_bytes(ids), bytes) << c.dump();
+      if (!c.contains("text")) continue;
+      const auto text = c.at("text").get<std::string>();
+      const Encoding e = t->encode(text, true);
+      EXPECT_EQ(e.ids, ids) << c.dump();
+      EXPECT_EQ(e.pieces.size(), ids.size());
+      EXPECT_EQ(t->decode(ids, false), text) << c.dump();
+    }
+  for (int64_t id = 0; id < t->vocab_size(); ++id) ASSERT_EQ(t->id_of(t->piece(id)), id);
+}
+
+TEST(RwkvTokenizer, ReadsLiteralsAndFindsTheLongest) {
+  const tok::RwkvTokenizer t("1 'a' 1\n2 'ab' 2\n3 \"'\" 1\n4 b'\\xc3' 1\n5 '\\xe9' 2\n6 b'\\xa9x' 2\n7 'b' 1\n"
+                             "8 'abba' 4\n", "v.txt");
+  EXPECT_EQ(t.encode("abb'", true).ids, (Ids{2, 7, 3}));
+  EXPECT_EQ(t.encode("abba", true).ids, (Ids{8}));
+  EXPECT_EQ(t.encode("a\u00e9", true).ids, (Ids{1, 5}));
+  EXPECT_EQ(t.encode("\u00e9a", true).offsets, (Offsets{{0, 1}, {1, 2}}));
+  // The character of two bytes is the longest, and then nothing begins with x.
+  EXPECT_THROW(t.encode_bytes("\xc3\xa9x"), Error);
+  EXPECT_EQ(t.encode_bytes("\xc3\xc3"), (Ids{4, 4}));
+  EXPECT_EQ(t.piece(6), "b'\\xa9x'");
+  EXPECT_EQ(t.display(6), "\xef\xbf\xbdx");
+  EXPECT_EQ(t.decode({1, 0, 7}, true), "ab");
+  EXPECT_EQ(t.decode({1, 0, 7}, false), "a<|endoftext|>b");
+  EXPECT_THROW(t.decode({9}, false), Error);
+}
+
+TEST(RwkvTokenizer, RefusesMalformedFilesByLine) {
+  auto refusal = [](const std::string& text) {
+    try {
+      tok::RwkvTokenizer t(text, "v.txt");
+    } catch (const Error& e) {
+      return e.status().text();
+    }
+    return std::string();
+  };
+  for (const char* text : {"", "x", "1 'a'", "0 'a' 1", "1 'a' 2", "1 'a 1", "1 'a' 1\n1 'b' 1", "1 'a' 1\n2 'a' 1",
+                           "1 '\\q' 1", "1 '\\x4' 1", "1 '\\ud800' 3", "99999999999999999999 'a' 1", "1 '' 0",
+                           "1048576 'a' 1"}) {
+    const std::string message = refusal(text);
+    EXPECT_FALSE(message.empty()) << text;
+    EXPECT_NE(message.find("v.txt"), std::string::npos) << message;
+  }
+  EXPECT_NE(refusal("1 'a' 1\n2 'b' 7").find("line 2"), std::string::npos);
 }
 
 TEST(GoldenTokenizers, SpecialTokensAndSpellingsOfTheKnownFiles) {

@@ -10,7 +10,11 @@ ModelConfig read(const Json& config, const std::string& where) {
   layer.mixer = "gated_delta_product";
   Params& p = layer.mixer_params;
   read_delta_heads(config, 256, 2.0, where, p);
-  p.set("num_householder", read_size(config, "num_householder", 1, where));
+  int64_t steps = read_size(config, "num_householder", 1, where);
+  if (steps > 64)
+    throw Error(StatusCode::kBadInput, "field 'num_householder' is " + std::to_string(steps), where,
+                "it must lie between 1 and 64");
+  p.set("num_householder", steps);
   p.set("use_forget_gate", json_bool(config, "use_forget_gate", false, where));
   p.set("allow_neg_eigval", json_bool(config, "allow_neg_eigval", false, where));
   p.set("use_short_conv", json_bool(config, "use_short_conv", true, where));

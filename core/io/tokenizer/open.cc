@@ -2,6 +2,7 @@
 #include <filesystem>
 
 #include "core/io/tokenizer/hf_tokenizer.h"
+#include "core/io/tokenizer/rwkv_tokenizer.h"
 
 namespace microtome {
 namespace {
@@ -16,6 +17,27 @@ Result<std::shared_ptr<const Tokenizer>> build(std::string_view json_text, const
       [&] { tokenizer = std::make_shared<const tok::HfTokenizer>(json_text, where, names); });
   if (!status) return status;
   return tokenizer;
+}
+
+Result<std::shared_ptr<const Tokenizer>> open_rwkv(const std::string& path) {
+  Result<std::string> text = read_text_file(path, kMaxTokenizerBytes);
+  if (!text) return text.status();
+  std::shared_ptr<const Tokenizer> tokenizer;
+  const Status status = catch_status([&] { tokenizer = std::make_shared<const tok::RwkvTokenizer>(*text, path); });
+  if (!status) return status;
+  return tokenizer;
+}
+
+// rwkv_vocab*.txt of a folder without tokenizer.json, the first by name; empty: there is none.
+std::string rwkv_vocabulary(const std::string& folder) {
+  std::string found;
+  std::error_code error;
+  for (const auto& e : std::filesystem::directory_iterator(folder, error)) {
+    const std::string name = e.path().filename().string();
+    if (!name.starts_with("rwkv_vocab") || !name.ends_with(".txt")) continue;
+    if (found.empty() || e.path().string() < found) found = e.path().string();
+  }
+  return found;
 }
 
 // The object in a small JSON file of a model's folder; null when there is no such file.
@@ -74,6 +96,7 @@ tok::SpecialNames read_names(const std::filesystem::path& folder) {
 }  // namespace
 
 Result<std::shared_ptr<const Tokenizer>> Tokenizer::open(const std::string& tokenizer_json_path) {
+  if (tokenizer_json_path.ends_with(".txt")) return open_rwkv(tokenizer_json_path);
   Result<std::string> text = read_text_file(tokenizer_json_path, kMaxTokenizerBytes);
   if (!text) return text.status();
   return parse(*text, tokenizer_json_path);
@@ -86,7 +109,10 @@ Result<std::shared_ptr<const Tokenizer>> Tokenizer::parse(std::string_view json_
 Result<std::shared_ptr<const Tokenizer>> Tokenizer::open_folder(const std::string& folder) {
   const std::filesystem::path path = std::filesystem::path(folder) / "tokenizer.json";
   std::error_code error;
-  if (!std::filesystem::exists(path, error)) return std::shared_ptr<const Tokenizer>();
+  if (!std::filesystem::exists(path, error)) {
+    const std::string rwkv = rwkv_vocabulary(folder);
+    return rwkv.empty() ? std::shared_ptr<const Tokenizer>() : open_rwkv(rwkv);
+  }
   tok::SpecialNames names;
   const Status status = catch_status([&] { names = read_names(folder); });
   if (!status) return status;
