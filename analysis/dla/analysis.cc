@@ -115,11 +115,13 @@ class DlaRun : public AnalysisRun {
 std::map<std::string, at::Tensor> DlaRun::attribute(const engine::PromptGroup& group) const {
   const Model& model = input_.model;
   int64_t rows = group.clean.size(0);
-  bool learned = model.config().learned_positions > 0;
+  // Behind a norm of the embeddings, tokens and positions are no parts of their own: what enters the stack is one part.
+  bool normed = model.config().embed_norm.has_value(), learned = model.config().learned_positions > 0 && !normed;
+  const std::string entry = normed ? "blocks.0.hook_resid_pre" : "hook_embed";
   HookPlan plan;
   plan.form = input_.form;
   plan.logit_positions = std::vector<int64_t>{-1};
-  plan.capture("hook_embed", {-1}).capture("ln_final.hook_scale", {-1});
+  plan.capture(entry, {-1}).capture("ln_final.hook_scale", {-1});
   if (learned) plan.capture("hook_pos_embed", {-1});
   for (int64_t l = 0; l < layers_; ++l) {
     plan.capture(block_point(l, "hook_attn_out"), {-1}).capture(block_point(l, "hook_mlp_out"), {-1});
@@ -160,7 +162,7 @@ std::map<std::string, at::Tensor> DlaRun::attribute(const engine::PromptGroup& g
     out["attn_bias"].select(0, l).copy_(rest);
     out["mlps"].select(0, l).copy_(reads(last(block_point(l, "hook_mlp_out"))));
   }
-  out["embed"] = reads(last("hook_embed"));
+  out["embed"] = reads(last(entry));
   out["pos_embed"] =
       learned ? reads(last("hook_pos_embed")) : at::zeros({rows}, at::TensorOptions().dtype(at::kDouble));
   at::Tensor constant = bias;

@@ -33,11 +33,12 @@ Rule rule_of(const Span& span) {
   const at::Tensor& s = span.state;
   int64_t heads = s.size(2);
   Rule out;
-  out.strength = span.beta.defined();
+  out.strength = span.beta.defined() || span.erases;
   if (span.decay.defined() && heads % span.decay.size(2) == 0)
     out.decay = to_heads(span.decay, heads).to(at::kDouble);
-  if (!out.strength || !span.k.defined() || !span.v.defined() || !span.write.defined() || heads % span.k.size(2) ||
-      heads % span.v.size(2) || heads % span.beta.size(2) || span.k.size(3) != s.size(3))
+  if (!span.beta.defined() || span.erases || !span.k.defined() || !span.v.defined() || !span.write.defined()) return out;
+  // More heads of k than of the state: several keys a token, no rank-one rule.
+  if (heads % span.k.size(2) || heads % span.v.size(2) || heads % span.beta.size(2) || span.k.size(3) != s.size(3))
     return out;
   out.k = to_heads(span.k, heads).to(at::kDouble);
   out.v = to_heads(span.v, heads).to(at::kDouble);

@@ -16,6 +16,7 @@ struct Span {
   at::Tensor decay;         // log decay [batch, pos, head or fewer, d_k or 1]
   at::Tensor beta;          // [batch, pos, head or fewer]
   at::Tensor z;             // read-out [batch, pos, query head, d_v]
+  bool erases = false;      // by another key than the one that is written with
 };
 
 // How a mechanism goes from S_{t-1} to S_t, by state head and in float64. Undefined: the mechanism has none, or its heads
@@ -25,6 +26,7 @@ struct Rule {
   at::Tensor k, v, answers; // where there is a write strength; answers: S'^T k, what the decayed state holds at k
   at::Tensor beta;          // [batch, pos, head]
   // Of kinds with a write strength: |write - β k (v - S'^T k)^T| / |write|. delta: it is small enough to be that rule.
+  // strength: a write may take away what is stored.
   double mismatch = 0;
   bool strength = false, delta = false;
 };

@@ -60,6 +60,7 @@ void walk_states(const Model& model, int64_t l, const at::Tensor& tokens, MixerF
       span.decay = get("hook_decay");
       span.beta = get("hook_beta");
       span.z = get("hook_z");
+      span.erases = engine::has_point(model, l, "attn.hook_erase_key");
       on_span(at_span.first, span);
     }
     before = states.select(1, -1);
