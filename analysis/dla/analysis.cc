@@ -117,7 +117,7 @@ std::map<std::string, at::Tensor> DlaRun::attribute(const engine::PromptGroup& g
   int64_t rows = group.clean.size(0);
   // Behind a norm of the embeddings, tokens and positions are no parts of their own: what enters the stack is one part.
   bool normed = model.config().embed_norm.has_value(), learned = model.config().learned_positions > 0 && !normed;
-  const std::string entry = normed ? "blocks.0.hook_resid_pre" : "hook_embed";
+  const std::string entry = normed ? block_point(0, "hook_resid_pre") : "hook_embed";
   HookPlan plan;
   plan.form = input_.form;
   plan.logit_positions = std::vector<int64_t>{-1};

@@ -24,7 +24,8 @@ struct Encoding {
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
-  // Reads tokenizer.json, or a vocabulary file of RWKV (*.txt), bounded. Errors name file and field: "merges[12]: 'xy' is not in the vocabulary".
+  // Reads tokenizer.json, or a vocabulary file of RWKV (*.txt), bounded. Errors name file and field or line:
+  // "merges[12]: 'xy' is not in the vocabulary".
   static Result<std::shared_ptr<const Tokenizer>> open(const std::string& tokenizer_json_path);
   static Result<std::shared_ptr<const Tokenizer>> parse(std::string_view json_text, const std::string& where);
   // tokenizer.json of a model folder, with bos/eos names from tokenizer_config.json / special_tokens_map.json /

@@ -8,7 +8,6 @@
 namespace microtome::tok {
 namespace {
 
-constexpr size_t kMaxTextBytes = size_t{256} << 20;
 // Longer words rarely come twice.
 constexpr size_t kMaxRememberedWord = 64;
 
@@ -114,14 +113,7 @@ PreTokenized HfTokenizer::words(std::string_view text, const Budget& budget) con
 }
 
 Encoding HfTokenizer::encode(std::string_view text, bool add_special) const {
-  if (text.size() > kMaxTextBytes) {
-    throw Error(StatusCode::kBadInput, "the text has " + std::to_string(text.size()) + " bytes", {},
-                "at most " + std::to_string(kMaxTextBytes) + " can be tokenised at once");
-  }
-  if (const size_t bad = find_invalid_utf8(text); bad != text.npos) {
-    throw Error(StatusCode::kBadInput, "the text is not valid UTF-8 at byte " + std::to_string(bad), {},
-                "convert it to UTF-8");
-  }
+  check_text(text);
   const Budget budget(text.size());
   const PreTokenized words = this->words(text, budget);
   const CodePoints code_points(text);

@@ -10,7 +10,6 @@ namespace microtome::tok {
 namespace {
 
 constexpr int64_t kMostIds = int64_t{1} << 20;         // a table of them is made before the entries are known
-constexpr size_t kMaxTextBytes = size_t{256} << 20;
 constexpr const char* kEndOfText = "<|endoftext|>";
 
 [[noreturn]] void bad(const std::string& where, size_t line, const std::string& what) {
@@ -67,7 +66,7 @@ bool read_literal(std::string_view text, std::string& out) {
       append_utf8(out, static_cast<char32_t>(code));
     }
   }
-  return true;
+  return raw || find_invalid_utf8(out) == out.npos;
 }
 
 }  // namespace
@@ -108,6 +107,13 @@ RwkvTokenizer::RwkvTokenizer(std::string_view vocabulary, const std::string& whe
   std::sort(sorted_.begin(), sorted_.end(), [&](int64_t a, int64_t b) {
     return bytes_[static_cast<size_t>(a)] < bytes_[static_cast<size_t>(b)];
   });
+  // Literals of one entry may be spelled in two ways, so that only the bytes tell.
+  const auto twin = std::adjacent_find(sorted_.begin(), sorted_.end(), [&](int64_t a, int64_t b) {
+    return bytes_[static_cast<size_t>(a)] == bytes_[static_cast<size_t>(b)];
+  });
+  if (twin != sorted_.end())
+    throw Error(StatusCode::kBadInput, "the ids " + std::to_string(twin[0]) + " and " + std::to_string(twin[1]) +
+                " have the same bytes", where, "each entry belongs there once");
 }
 
 // Entries that agree with `rest` in their first `depth` bytes are neighbours, and the one of just these bytes comes first.
@@ -155,12 +161,7 @@ std::string RwkvTokenizer::decode_bytes(const std::vector<int64_t>& ids) const {
 }
 
 Encoding RwkvTokenizer::encode(std::string_view text, bool add_special) const {
-  if (text.size() > kMaxTextBytes)
-    throw Error(StatusCode::kBadInput, "the text has " + std::to_string(text.size()) + " bytes", {},
-                "at most " + std::to_string(kMaxTextBytes) + " can be tokenised at once");
-  if (const size_t wrong = find_invalid_utf8(text); wrong != text.npos)
-    throw Error(StatusCode::kBadInput, "the text is not valid UTF-8 at byte " + std::to_string(wrong), {},
-                "convert it to UTF-8");
+  check_text(text);
   Encoding out;
   out.ids = encode_bytes(text);
   size_t at = 0;

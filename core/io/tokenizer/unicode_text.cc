@@ -4,8 +4,12 @@
 
 #include <cstdint>
 
+#include "core/base/status.h"
+
 namespace microtome::tok {
 namespace {
+
+constexpr size_t kMaxTextBytes = size_t{256} << 20;
 
 // Length of the well-formed sequence at p, or 0; *bad then is the length of the maximal malformed part (Unicode 3.9,
 // "substitution of maximal subparts").
@@ -54,6 +58,15 @@ size_t find_invalid_utf8(std::string_view text) {
     i += n;
   }
   return std::string_view::npos;
+}
+
+void check_text(std::string_view text) {
+  if (text.size() > kMaxTextBytes)
+    throw Error(StatusCode::kBadInput, "the text has " + std::to_string(text.size()) + " bytes", {},
+                "at most " + std::to_string(kMaxTextBytes) + " can be tokenised at once");
+  if (const size_t bad = find_invalid_utf8(text); bad != text.npos)
+    throw Error(StatusCode::kBadInput, "the text is not valid UTF-8 at byte " + std::to_string(bad), {},
+                "convert it to UTF-8");
 }
 
 void append_utf8(std::string& out, char32_t c) {

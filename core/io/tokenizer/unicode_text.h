@@ -10,6 +10,8 @@ namespace microtome::tok {
 
 // Byte offset of the first malformed sequence (overlong, surrogate, beyond U+10FFFF, cut), or npos.
 size_t find_invalid_utf8(std::string_view text);
+// Where text enters: at most 256 MiB of valid UTF-8. Throws Error(kBadInput).
+void check_text(std::string_view text);
 
 // Bytes of the character that begins with `lead`.
 inline size_t utf8_width(char lead) {
