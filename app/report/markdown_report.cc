@@ -203,6 +203,7 @@ std::string render_markdown(const std::vector<ReportRun>& runs, const ReportOpti
   std::string out = "# " + md(options.title.empty() ? "Microtome report" : options.title, 200) + "\n\n";
   if (!options.question.empty()) out += md(options.question, 4000) + "\n\n";
   if (!options.generated.empty()) out += "Written " + md(options.generated, 80) + ".\n\n";
+  if (!options.notes_markdown.empty()) out += "## Notes\n\n" + clean_utf8(options.notes_markdown) + "\n\n";
   if (runs.empty())
     return out + "No runs: this report was asked for without any finished run, so there is nothing to show.\n";
   ReportIndex index = make_index(runs);
@@ -262,7 +263,6 @@ std::string render_markdown(const std::vector<ReportRun>& runs, const ReportOpti
       }
     }
   }
-  if (!options.notes_markdown.empty()) out += "## Notes\n\n" + clean_utf8(options.notes_markdown) + "\n\n";
   out += "## How to repeat\n\n";
   for (const ReportRun& run : runs) {
     const RunSpec& s = run.record.spec;

@@ -27,10 +27,10 @@ std::string entry(const std::string& id, const std::string& title) {
 }
 
 std::string contents(const ReportIndex& index, bool notes, bool pictures) {
-  std::string out = "<nav aria-label=\"Contents\"><ol>" + entry("found", "What was found") +
+  // What its author says comes before what the runs say.
+  std::string out = "<nav aria-label=\"Contents\"><ol>" + (notes ? entry("notes", "Notes") : "") + entry("found", "What was found") +
                     (pictures ? entry("pictures", "Pictures") : "") + entry("models", index.models.size() > 1 ? "Models" : "Model") + entry("prompts", "Prompts");
   for (const AnalysisGroup& g : index.groups) out += entry(g.anchor, g.title);
-  if (notes) out += entry("notes", "Notes");
   return out + entry("repeat", "How to repeat") + "</ol></nav>";
 }
 
@@ -58,15 +58,16 @@ std::string render_html(const std::vector<ReportRun>& runs, const ReportOptions&
         "show. "
         "Make one with <code>microtome run ANALYSIS --model MODEL --project FILE.microtome</code>, then write the "
         "report again.</p></section>" +
-        notes_section(runs, options.notes_markdown) + "</main>";
+        notes_section(options.notes_markdown) + "</main>";
   } else {
     RenderState state;
     state.index = &index;
     for (size_t m = 0; m < index.models.size(); ++m) state.heads.push_back(rank_heads(runs, index, m));
-    out += contents(index, !options.notes_markdown.empty(), !options.pictures.empty()) + "\n<main>" + findings_section(index) + "\n" +
+    out += contents(index, !options.notes_markdown.empty(), !options.pictures.empty()) + "\n<main>" +
+           notes_section(options.notes_markdown) + findings_section(index) + "\n" +
            pictures_section(options.pictures) + models_section(index) + "\n" + prompts_section(index);
     for (const AnalysisGroup& g : index.groups) out += "\n" + analysis_section(g, state);
-    out += "\n" + notes_section(runs, options.notes_markdown) + repeat_section(runs) + "</main>";
+    out += "\n" + repeat_section(runs) + "</main>";
   }
   out +=
       "\n<footer class=\"meta\">Written by Microtome. This file is complete: it loads nothing from "

@@ -317,7 +317,7 @@ std::string analysis_section(const AnalysisGroup& g, RenderState& state) {
   return section(g.anchor, g.title, body);
 }
 
-std::string notes_section(const std::vector<ReportRun>& runs, const std::string& notes) {
+std::string notes_section(const std::string& notes) {
   return notes.empty() ? "" : section("notes", "Notes", "<div class=\"text\">" + markdown_to_html(notes, 3) + "</div>");
 }
 

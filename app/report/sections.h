@@ -17,7 +17,7 @@ std::string pictures_section(const std::vector<ReportPicture>& pictures);
 std::string models_section(const ReportIndex& index);
 std::string prompts_section(const ReportIndex& index);
 std::string analysis_section(const AnalysisGroup& group, RenderState& state);
-std::string notes_section(const std::vector<ReportRun>& runs, const std::string& notes_markdown);
+std::string notes_section(const std::string& notes_markdown);
 std::string repeat_section(const std::vector<ReportRun>& runs);
 
 }  // namespace microtome::report

@@ -10,14 +10,15 @@
 namespace microtome::report {
 namespace {
 
+// The colours of softmax and recurrent layers are the desktop app's.
 constexpr const char* kStyle = R"css(
 :root{color-scheme:light dark;--bg:#fff;--fg:#1b1f27;--dim:#5c6470;--line:#d9dde4;--soft:#f4f6f9;--accent:#2b4fc2;
---softmax:#0f766e;--softmax-bg:#d5efeb;--recurrent:#b45309;--recurrent-bg:#fbe7c6;--warn:#9a3412;--mark:#ffe08a;
+--softmax:#9a5b00;--softmax-bg:#fbe7c6;--recurrent:#007a5e;--recurrent-bg:#d5efeb;--warn:#9a3412;--mark:#ffe08a;
 --na:#e3e6eb;--na2:#b4bac4;
 --c0:#0072b2;--c1:#d55e00;--c2:#009e73;--c3:#cc79a7;--c4:#8f7400;--c5:#3a9bd9;--c6:#555;--c7:#7b4fb5}
 @media screen and (prefers-color-scheme:dark){:root{--bg:#14171c;--fg:#e6e9ee;--dim:#9aa3b0;--line:#313742;
 --soft:#1d222a;
---accent:#9db4ff;--softmax:#2dd4bf;--softmax-bg:#123a37;--recurrent:#fbb040;--recurrent-bg:#43300f;--warn:#fdba74;
+--accent:#9db4ff;--softmax:#f0a848;--softmax-bg:#43300f;--recurrent:#3fc7a0;--recurrent-bg:#123a37;--warn:#fdba74;
 --mark:#6b5200;--na:#2b313b;--na2:#525b69;
 --c0:#56b4e9;--c1:#ff8f4a;--c2:#2fd0a0;--c3:#e7a1c9;--c4:#e5cf4f;--c5:#9ad1f5;--c6:#bbb;--c7:#b796ea}
 svg .px{opacity:.94}}

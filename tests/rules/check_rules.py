@@ -147,6 +147,17 @@ if PROGRAM:
     if "libtorch_cpu" not in core:
         problems.append("libmicrotome_app.so does not link LibTorch: the check looks at the wrong file")
 
+# A softmax and a recurrent layer keep their two colours everywhere: the report's style sheet has the app's, light and dark.
+with open(os.path.join(ROOT, "app/desktop/theme/theme.cc"), encoding="utf-8") as f:
+    theme = f.read()
+with open(os.path.join(ROOT, "app/report/style.cc"), encoding="utf-8") as f:
+    style = f.read()
+for kind in ("softmax", "recurrent"):
+    app = re.findall(rf"t\.{kind} = QColor\(0x([0-9a-f]{{6}})\)", theme)
+    report = re.findall(rf"--{kind}:#([0-9a-f]{{6}})", style)
+    if len(app) != 2 or app != report:
+        problems.append(f"the colours of {kind} layers differ: app/desktop/theme/theme.cc {app}, app/report/style.cc {report}")
+
 for p in problems:
     print(p)
 print(f"{count} sources looked at, {len(problems)} problems")

@@ -335,6 +335,20 @@ TEST(Report, PicturesOfTheAppAreCarriedAsPicturesOnly) {
   EXPECT_FALSE(has(render_html(sample_runs(), sample_options()), "id=\"pictures\""));
 }
 
+TEST(Report, NotesOfTheAuthorComeFirstAndAreKeptWithoutRuns) {
+  ReportOptions o = sample_options();
+  o.notes_markdown = "the heads differ";
+  for (const std::string& text : {render_html(sample_runs(), o), render_markdown(sample_runs(), o)}) {
+    size_t said = text.find("the heads differ"), found = text.rfind("What was found");
+    ASSERT_NE(said, std::string::npos);
+    ASSERT_NE(found, std::string::npos);
+    EXPECT_LT(said, found);
+  }
+  EXPECT_LT(render_html(sample_runs(), o).find("href=\"#notes\""), render_html(sample_runs(), o).find("href=\"#found\""));
+  EXPECT_TRUE(has(render_html({}, o), "the heads differ"));
+  EXPECT_TRUE(has(render_markdown({}, o), "the heads differ"));
+}
+
 TEST(Report, NotesOnArtifactsAreShown) {
   auto runs = sample_runs();
   runs[0].context["artifact_notes"] = {{"effect", "odd <row>"}};
