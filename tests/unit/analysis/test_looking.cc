@@ -33,7 +33,8 @@ const char* const kModels[] = {"hf-gpt2",
                                "fla-hybrid-gated_deltanet-swa"};
 
 const Model& model_of(const std::string& name) {
-  static std::map<std::string, std::unique_ptr<Model>> models;
+  // Never freed: at the end of the process a GPU's allocator may be gone before its tensors.
+  static auto& models = *new std::map<std::string, std::unique_ptr<Model>>;
   std::unique_ptr<Model>& m = models[name];
   if (!m) m = testing::load_test_model(testing::golden_path("golden/models/" + name));
   return *m;

@@ -20,7 +20,8 @@ using testing::close;
 const double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 const Model& gpt2() {
-  static const std::unique_ptr<Model> model = testing::load_test_model(testing::golden_path("golden/models/hf-gpt2"));
+  // Never freed: at the end of the process a GPU's allocator may be gone before its tensors.
+  static const Model* model = testing::load_test_model(testing::golden_path("golden/models/hf-gpt2")).release();
   return *model;
 }
 
@@ -83,7 +84,7 @@ TEST(Metrics, ByHand) {
   Dataset d = three_prompts();
   AnalysisInput input = input_of(d);
   engine::PromptGroup g = engine::group_prompts(input, false)[1];  // prompts 0 and 2
-  at::Tensor logits = at::arange(4 * 20, at::TensorOptions().dtype(at::kFloat)).view({4, 20}).remainder(7);
+  at::Tensor logits = at::arange(4 * 20, at::TensorOptions().dtype(at::kFloat).device(gpt2().device())).view({4, 20}).remainder(7);
   at::Tensor p = at::softmax(logits.to(at::kDouble), -1);
   at::Tensor diff = engine::Metric("logit_diff", input, g).last(logits),
              gt = engine::Metric("greater_than", input, g).last(logits);
