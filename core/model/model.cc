@@ -4,8 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "core/families/registry.h"
-#include "core/mixers/projections.h"
-#include "core/mixers/registry.h"
+#include "core/model/block.h"
 #include "core/model/weights.h"
 
 namespace microtome {
@@ -15,165 +14,33 @@ at::Tensor position_index(const std::vector<int64_t>& positions, at::Device devi
   return at::tensor(positions, at::TensorOptions().dtype(at::kLong)).to(device);
 }
 
-struct Norm {
-  NormConfig config;
-  at::Tensor weight, bias;
-
-  // x over its last axis. hooks: where hook_scale and hook_normalized live (null: a per-head input, which has neither).
-  at::Tensor operator()(const at::Tensor& x, HookScope* hooks) const {
-    at::Tensor centred = config.kind == NormConfig::Kind::kLayer ? x - x.mean(-1, true) : x;
-    bool asked = hooks && hooks->any();
-    if (!asked) {
-      if (config.kind == NormConfig::Kind::kLayer)
-        return at::layer_norm(x, {x.size(-1)}, weight, bias, config.eps);
-      return finish(x * (x.square().mean(-1, true) + config.eps).rsqrt());
-    }
-    at::Tensor scale = (centred.square().mean(-1, true) + config.eps).sqrt();
-    scale = hooks->apply("hook_scale", scale);
-    return finish(hooks->apply("hook_normalized", centred / scale));
-  }
-  at::Tensor finish(at::Tensor y) const {
-    if (weight.defined()) y = y * weight;
-    return bias.defined() ? y + bias : y;
-  }
-};
-
-Norm make_norm(const NormConfig& config, const ModelWeights& w, const std::string& name) {
-  return {config, w.find(name + ".weight"), w.find(name + ".bias")};
-}
-
-at::Tensor activate(const std::string& name, const at::Tensor& x) {
-  if (name == "silu") return at::silu(x);
-  if (name == "gelu") return at::gelu(x);
-  if (name == "gelu_new") return at::gelu(x, "tanh");
-  if (name == "relu") return at::relu(x);
-  if (name == "relu2") return at::relu(x).square();
-  throw Error(StatusCode::kInternal, "activation '" + name + "' is not implemented");
-}
-
-struct ChannelMixer {
-  ChannelMixerConfig config;
-  at::Tensor gate, gate_bias, up, up_bias, down, down_bias;
-  at::Tensor shift_up, receptance, shift_receptance;
-
-  // state: the layer's, where one input is kept under "mlp_shift"; null: starts from zero, keeps nothing.
-  at::Tensor operator()(const at::Tensor& x, MixerState* state, HookScope hooks) const {
-    at::Tensor in = hooks.apply("hook_in", x), earlier, strength;
-    if (config.shift != ChannelMixerConfig::Shift::kNone) {
-      at::Tensor before;
-      if (state)
-        if (auto it = state->tensors.find("mlp_shift"); it != state->tensors.end()) before = it->second;
-      earlier = mixers::one_earlier(in, before);
-      if (state) state->tensors["mlp_shift"] = in.slice(1, in.size(1) - 1);
-    }
-    if (config.receptance)
-      strength = hooks.apply("hook_receptance", at::linear(mixed(in, earlier, shift_receptance), receptance).sigmoid());
-    at::Tensor out = transform(mixed(in, earlier, shift_up), hooks);
-    return strength.defined() ? strength * out : out;
-  }
-  at::Tensor mixed(const at::Tensor& x, const at::Tensor& earlier, const at::Tensor& w) const {
-    switch (config.shift) {
-      case ChannelMixerConfig::Shift::kToEarlier: return x + (earlier - x) * w.flatten();
-      case ChannelMixerConfig::Shift::kToCurrent: return x * w.flatten() + earlier * (1 - w.flatten());
-      default: return x;
-    }
-  }
-  at::Tensor transform(const at::Tensor& in, HookScope& hooks) const {
-    at::Tensor post;
-    if (config.gated) {
-      at::Tensor pre = hooks.apply("hook_pre", at::linear(in, gate, gate_bias));
-      at::Tensor linear = hooks.apply("hook_pre_linear", at::linear(in, up, up_bias));
-      post = activate(config.activation, pre) * linear;
-    } else {
-      post = activate(config.activation, hooks.apply("hook_pre", at::linear(in, up, up_bias)));
-    }
-    return at::linear(hooks.apply("hook_post", post), down, down_bias);
-  }
-};
-
 }  // namespace
-
-struct Model::Block {
-  std::string prefix;
-  Norm ln1, ln2;
-  std::unique_ptr<TokenMixer> mixer;
-  ChannelMixer mlp;
-
-  // read: relative positions whose residual is wanted (last block only); unset: all. pruned: set when the result holds
-  // just these.
-  at::Tensor forward(at::Tensor x, MixerState* state, HookRun& run, MixerForm form,
-                     const std::optional<std::vector<int64_t>>& read, bool& pruned, SharedValues& shared) const {
-    HookScope here(&run, prefix);
-    bool any = here.any();
-    x = here.apply("hook_resid_pre", x);
-    HookScope ln1_hooks = here.sibling(prefix + ".ln1");
-    MixerInput in;
-    in.x = ln1(x, &ln1_hooks);
-    in.shared = &shared;
-    if (any) {
-      for (const std::string& role : mixer->info().inputs) {
-        std::string point = "hook_" + role + "_input";
-        if (!here.wants(point)) continue;
-        at::Tensor split = x.unsqueeze(2).expand({x.size(0), x.size(1), mixer->info().heads, x.size(2)});
-        in.split[role] = ln1(here.apply(point, split), nullptr);
-      }
-    }
-    HookScope attn = here.sibling(prefix + ".attn");
-    MixerRun how{form, any ? std::nullopt : read};
-    at::Tensor attn_out = mixer->forward(in, state, attn, how);
-    if (how.read) {
-      at::Tensor index = position_index(*how.read, x.device());
-      // A mixer that cannot leave positions out returns them all. (Equal counts: the mixer gave exactly `read`.)
-      if (attn_out.size(1) != index.numel()) attn_out = attn_out.index_select(1, index);
-      x = x.index_select(1, index);
-      pruned = true;
-    }
-    x = x + here.apply("hook_attn_out", attn_out);
-    x = here.apply("hook_resid_mid", x);
-    at::Tensor mlp_in = any && here.wants("hook_mlp_in") ? here.apply("hook_mlp_in", x) : x;
-    HookScope ln2_hooks = here.sibling(prefix + ".ln2");
-    at::Tensor mlp_out = mlp(ln2(mlp_in, &ln2_hooks), state, here.sibling(prefix + ".mlp"));
-    x = x + here.apply("hook_mlp_out", mlp_out);
-    return here.apply("hook_resid_post", x);
-  }
-};
 
 Model::Model(ModelConfig config, std::shared_ptr<const ModelWeights> weights)
     : config_(std::move(config)), weights_(std::move(weights)),
       catalogue_(std::make_shared<HookCatalogue>(build_catalogue(config_))) {
-  for (size_t i = 0; i < config_.layers.size(); ++i) {
-    const LayerConfig& l = config_.layers[i];
-    auto block = std::make_unique<Block>();
-    block->prefix = "blocks." + std::to_string(i);
-    block->ln1 = make_norm(l.norm1, *weights_, block->prefix + ".ln1");
-    block->ln2 = make_norm(l.norm2, *weights_, block->prefix + ".ln2");
-    block->mixer = mixers::builtin().find(l.mixer)->create(l.mixer_params, config_.d_model,
-                                                           weights_->below(block->prefix + ".attn."));
-    WeightMap m = weights_->below(block->prefix + ".mlp.");
-    auto find = [&](const char* name) { auto it = m.find(name); return it == m.end() ? at::Tensor() : it->second; };
-    block->mlp = {l.channel, find("gate.weight"), find("gate.bias"), find("up.weight"), find("up.bias"),
-                  find("down.weight"), find("down.bias"), find("shift.up"), find("receptance.weight"),
-                  find("shift.receptance")};
-    blocks_.push_back(std::move(block));
-  }
+  if (config_.embed_norm) embed_norm_ = std::make_unique<Norm>(make_norm(*config_.embed_norm, *weights_, "embed.ln"));
+  final_norm_ = std::make_unique<Norm>(make_norm(config_.final_norm, *weights_, "ln_final"));
+  for (size_t i = 0; i < config_.layers.size(); ++i)
+    blocks_.push_back(std::make_unique<Block>(config_.layers[i], config_, *weights_, static_cast<int64_t>(i)));
   check_shared();
 }
 
 Model::~Model() = default;
 
-const MixerInfo& Model::mixer_info(int64_t layer) const { return blocks_.at(static_cast<size_t>(layer))->mixer->info(); }
+const MixerInfo& Model::mixer_info(int64_t layer) const { return blocks_.at(static_cast<size_t>(layer))->mixer().info(); }
 c10::Device Model::device() const { return weights_->device; }
 at::ScalarType Model::dtype() const { return weights_->dtype; }
 
 void Model::check_shared() const {
   for (size_t i = 0; i < blocks_.size(); ++i) {
-    const MixerInfo& info = blocks_[i]->mixer->info();
+    const MixerInfo& info = blocks_[i]->mixer().info();
     if (i > 0 && !info.leaves.empty())
       throw Error(StatusCode::kUnsupported, "layer " + std::to_string(i) + " leaves '" + info.leaves[0].name +
                   "' for later ones, which only the first layer may", config_.name);
     for (const SharedValue& v : info.reads) {
       bool left = false;
-      for (const SharedValue& have : blocks_[0]->mixer->info().leaves) left = left || have.name == v.name;
+      for (const SharedValue& have : blocks_[0]->mixer().info().leaves) left = left || have.name == v.name;
       if (!left)
         throw Error(StatusCode::kUnsupported, "layer " + std::to_string(i) + " reads '" + v.name +
                     "', which the first layer does not leave", config_.name);
@@ -184,14 +51,10 @@ void Model::check_shared() const {
 void Model::leave_shared(const at::Tensor& tokens, int64_t begin, int64_t end, int64_t first_pos, MixerState* first_state,
                          SharedValues& shared) const {
   bool read = false;
-  for (int64_t l = begin; l < end; ++l) read = read || !blocks_[static_cast<size_t>(l)]->mixer->info().reads.empty();
+  for (int64_t l = begin; l < end; ++l) read = read || !blocks_[static_cast<size_t>(l)]->mixer().info().reads.empty();
   if (!read) return;
   HookScope nothing;
-  const Block& first = *blocks_[0];
-  MixerInput in;
-  in.x = first.ln1(embed(tokens, nothing, first_pos), nullptr);
-  in.shared = &shared;
-  first.mixer->leave(in, first_state);
+  blocks_[0]->leave(embed(tokens, nothing, first_pos), first_state, shared);
 }
 
 void Model::check_tokens(const at::Tensor& tokens, int64_t first_pos) const {
@@ -207,16 +70,34 @@ void Model::check_tokens(const at::Tensor& tokens, int64_t first_pos) const {
 
 at::Tensor Model::embed(const at::Tensor& tokens, HookScope& hooks, int64_t first_pos) const {
   const at::Tensor& table = weights_->get("embed.weight");
-  at::Tensor x = hooks.apply("hook_embed", at::embedding(table, tokens.to(device())));
+  at::Tensor x = at::embedding(table, tokens.to(device()));
+  // The scale is rounded to the model's type, as it is where it is stored with the model.
+  if (config_.embed_scale != 1) x = x * at::scalar_tensor(config_.embed_scale, x.options());
+  x = hooks.apply("hook_embed", x);
   if (config_.learned_positions) {
     at::Tensor rows = weights_->get("pos_embed.weight").narrow(0, first_pos, tokens.size(1));
     x = x + hooks.apply("hook_pos_embed", rows.unsqueeze(0).expand_as(x));
   }
-  if (config_.embed_norm) {
+  if (config_.token_types)
+    x = x + hooks.apply("hook_token_type_embed", weights_->get("type_embed.weight").expand_as(x));
+  if (embed_norm_) {
     HookScope ln = hooks.sibling("embed.ln");
-    x = make_norm(*config_.embed_norm, *weights_, "embed.ln")(x, &ln);
+    x = (*embed_norm_)(x, &ln);
   }
   return x;
+}
+
+at::Tensor Model::unembed(const at::Tensor& x, HookScope& top) const {
+  HookScope ln = top.sibling("ln_final"), un = top.sibling("unembed");
+  at::Tensor h = x;
+  if (!config_.head_activation.empty())
+    h = activate(config_.head_activation, at::linear(h, weights_->get("head.weight"), weights_->find("head.bias")));
+  h = un.apply("hook_in", (*final_norm_)(h, &ln));
+  const at::Tensor& table = weights_->get(config_.tied_unembedding ? "embed.weight" : "unembed.weight");
+  at::Tensor y = at::linear(h, table, weights_->find("unembed.bias"));
+  if (config_.logit_scale != 1) y = y * config_.logit_scale;
+  if (config_.logit_softcap > 0) y = config_.logit_softcap * at::tanh(y / config_.logit_softcap);
+  return un.apply("hook_out", y);
 }
 
 ForwardResult Model::forward(const at::Tensor& tokens, const HookPlan& plan, RunState* state) const {
@@ -279,8 +160,7 @@ ForwardResult Model::forward(const at::Tensor& tokens, const HookPlan& plan, Run
   for (int64_t l = begin; l < end; ++l) {
     const Block& block = *blocks_[static_cast<size_t>(l)];
     // The last block need not finish positions nobody reads, unless a later position reads them.
-    bool prune = l + 1 == n_layers && read && !reads_after && !keep &&
-                 block.mlp.config.shift == ChannelMixerConfig::Shift::kNone;
+    bool prune = l + 1 == n_layers && read && !reads_after && !keep && block.can_prune();
     x = block.forward(x, state_of(l), run, plan.form, prune ? read : std::nullopt, pruned, shared);
   }
   if (state) {
@@ -290,11 +170,7 @@ ForwardResult Model::forward(const at::Tensor& tokens, const HookPlan& plan, Run
   if (logits || reads_after) {
     bool narrow_late = read && reads_after;
     if (read && !pruned && !narrow_late) x = x.index_select(1, position_index(*read, x.device()));
-    HookScope ln = top.sibling("ln_final"), un = top.sibling("unembed");
-    Norm final_norm = make_norm(config_.final_norm, *weights_, "ln_final");
-    at::Tensor h = un.apply("hook_in", final_norm(x, &ln));
-    const at::Tensor& table = config_.tied_unembedding ? weights_->get("embed.weight") : weights_->get("unembed.weight");
-    at::Tensor y = un.apply("hook_out", at::linear(h, table, weights_->find("unembed.bias")));
+    at::Tensor y = unembed(x, top);
     if (narrow_late) y = y.index_select(1, position_index(*read, y.device()));
     if (logits) out.logits = y;
   }

@@ -46,6 +46,8 @@ std::map<std::string, at::Tensor> hook_gradients(const at::Tensor& metric, const
 std::vector<at::Tensor> hook_autograd(const at::Tensor& metric, const std::vector<at::Tensor>& leaves, bool keep_graph);
 
 struct ModelWeights;                   // core/model/weights.h
+class Block;                           // core/model/block.h
+struct Norm;                           // core/model/norm.h
 
 // Immutable once loaded; forward() may be called from several threads at a time.
 class Model {
@@ -66,8 +68,9 @@ class Model {
   at::ScalarType dtype() const;
 
  private:
-  struct Block;
   at::Tensor embed(const at::Tensor& tokens, HookScope& hooks, int64_t first_pos) const;
+  // Final norm, unembedding and what else turns the last residual into logits.
+  at::Tensor unembed(const at::Tensor& x, HookScope& top) const;
   void check_shared() const;
   // What blocks before `begin` leave for blocks from there on, made anew from the tokens of a run that resumes there.
   void leave_shared(const at::Tensor& tokens, int64_t begin, int64_t end, int64_t first_pos, MixerState* first_state,
@@ -77,6 +80,7 @@ class Model {
   ModelConfig config_;
   std::shared_ptr<const ModelWeights> weights_;
   std::shared_ptr<const HookCatalogue> catalogue_;
+  std::unique_ptr<Norm> embed_norm_, final_norm_;
   std::vector<std::unique_ptr<Block>> blocks_;
 };
 
