@@ -85,6 +85,26 @@ void refuse_option(const Json& config, const char* key, const std::string& where
               "only models without it are supported");
 }
 
+LayerConfig read_fla_attention(const Json& a, int64_t d_model, double eps, const std::string& where) {
+  LayerConfig out;
+  out.mixer = "softmax_attention";
+  Params& p = out.mixer_params;
+  int64_t heads = read_size(a, "num_heads", where), kv = read_size(a, "num_kv_heads", heads, where);
+  divide(heads, kv, "num_heads", "num_kv_heads", where);
+  int64_t head_dim = divide(d_model, heads, "hidden_size", "num_heads", where);
+  p.set("num_heads", heads);
+  p.set("num_kv_heads", kv);
+  p.set("head_dim", head_dim);
+  const bool bias = json_bool(a, "qkv_bias", false, where);
+  for (const char* b : {"q_bias", "k_bias", "v_bias"}) p.set(b, bias);
+  p.set("rotary_dim", head_dim);
+  p.set("rope_theta", json_float(a, "rope_theta", 10000.0, where));
+  p.set("window", read_size(a, "window_size", 0, where));
+  p.set("qk_norm", json_bool(a, "qk_norm", false, where));
+  p.set("norm_eps", eps);
+  return out;
+}
+
 ModelConfig read_fla_model(const Json& config, const std::string& where, const LayerConfig& linear_layer) {
   refuse_option(config, "attnres_block_size", where);
   ModelConfig out;
@@ -124,24 +144,7 @@ ModelConfig read_fla_model(const Json& config, const std::string& where, const L
                     "layers run from 0 to " + std::to_string(n_layers - 1));
       softmax[static_cast<size_t>(l.get<int64_t>())] = true;
     }
-    int64_t heads = read_size(a, "num_heads", awhere);
-    int64_t kv = read_size(a, "num_kv_heads", heads, awhere);
-    divide(heads, kv, "num_heads", "num_kv_heads", awhere);
-    attention.mixer = "softmax_attention";
-    Params& p = attention.mixer_params;
-    int64_t head_dim = divide(out.d_model, heads, "hidden_size", "num_heads", awhere);
-    p.set("num_heads", heads);
-    p.set("num_kv_heads", kv);
-    p.set("head_dim", head_dim);
-    bool bias = json_bool(a, "qkv_bias", false, awhere);
-    p.set("q_bias", bias);
-    p.set("k_bias", bias);
-    p.set("v_bias", bias);
-    p.set("rotary_dim", head_dim);
-    p.set("rope_theta", json_float(a, "rope_theta", 10000.0, awhere));
-    p.set("window", read_size(a, "window_size", 0, awhere));
-    p.set("qk_norm", json_bool(a, "qk_norm", false, awhere));
-    p.set("norm_eps", eps);
+    attention = read_fla_attention(a, out.d_model, eps, awhere);
   }
   for (int64_t i = 0; i < n_layers; ++i) {
     LayerConfig layer = softmax[static_cast<size_t>(i)] ? attention : linear_layer;

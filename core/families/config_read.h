@@ -22,6 +22,8 @@ void read_common(const Json& config, ModelConfig& out, const std::string& where)
 // flash-linear-attention's model shell: norms, gated MLP, embeddings, hybrid `attn` layers. Fills all but the linear
 // layers' mixers, which `linear_layer` gives.
 ModelConfig read_fla_model(const Json& config, const std::string& where, const LayerConfig& linear_layer);
+// Its softmax attention, from num_heads, num_kv_heads, qkv_bias, rope_theta, window_size and qk_norm.
+LayerConfig read_fla_attention(const Json& config, int64_t d_model, double eps, const std::string& where);
 std::vector<TensorBinding> bind_fla_model(const ModelConfig& config);
 // num_heads, num_v_heads (a multiple), head_k and head_v from num_heads, num_v_heads, head_dim and expand_v, as
 // flash-linear-attention's delta layers give them.

@@ -3,8 +3,11 @@
 //
 // Canonical names: embed.weight [vocab, d_model], pos_embed.weight [positions, d_model], blocks.{i}.ln1.weight|bias,
 // blocks.{i}.attn.<mixer weight>, blocks.{i}.ln2.*, blocks.{i}.mlp.{gate,up,down}.{weight,bias} ([out, in]),
-// blocks.{i}.mlp.shift.{up,receptance}, blocks.{i}.mlp.receptance.weight, embed.ln.*, ln_final.*,
-// unembed.{weight,bias} ([vocab, d_model]; absent when tied).
+// blocks.{i}.mlp.shift.{up,receptance}, blocks.{i}.mlp.receptance.weight, blocks.{i}.{ln1_post,ln2_post}.*, embed.ln.*,
+// ln_final.*, unembed.{weight,bias} ([vocab, d_model]; absent when tied), type_embed.weight [1, d_model],
+// head.{weight,bias} [d_model, d_model]; of experts blocks.{i}.mlp.router.{weight,bias,correction} ([expert, d_model],
+// [expert]), blocks.{i}.mlp.experts.{e}.{gate,up,down}.weight, blocks.{i}.mlp.shared.{gate,up,down}.weight,
+// blocks.{i}.mlp.shared_gate.weight [1, d_model].
 #pragma once
 
 #include <functional>
@@ -24,6 +27,13 @@ struct TensorBinding {
   bool transpose = false;              // a [in, out] matrix that is kept as [out, in]
   int64_t begin = 0, length = -1;      // rows of the (transposed) matrix; -1: all
   bool optional = false;
+  // The rows come in so many equal bundles, and begin and length count within each: q, k, v a head after the other.
+  int64_t groups = 1;
+  std::vector<int64_t> view = {};      // how the source is read, before anything else; empty: as it is
+  std::vector<int64_t> shape = {};     // what the result is reshaped to; empty: as it is. transpose swaps the last two axes
+
+  // The shape under the canonical name.
+  std::vector<int64_t> canonical_shape() const;
 };
 
 struct Family {

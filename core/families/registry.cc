@@ -53,6 +53,14 @@ FamilyAndConfig read_model_config(const Json& config, const std::string& where) 
 
 }  // namespace families
 
+std::vector<int64_t> TensorBinding::canonical_shape() const {
+  if (!shape.empty()) return shape;
+  std::vector<int64_t> s = view.empty() ? source_shape : view;
+  if (transpose) std::swap(s[0], s[1]);
+  if (length >= 0) s[0] = groups * length;
+  return s;
+}
+
 std::vector<TensorBinding> bind_mixer_weights(const LayerConfig& layer, int64_t d_model,
                                               const std::string& canonical_prefix, const std::string& source_prefix) {
   const MixerKind* kind = mixers::builtin().find(layer.mixer);
@@ -73,6 +81,7 @@ void bind_norm(std::vector<TensorBinding>& out, const NormConfig& norm, int64_t 
                const std::string& source) {
   TensorBinding b;
   b.source_shape = {d_model};
+  if (norm.kind == NormConfig::Kind::kNone) return;
   if (norm.weight) {
     b.canonical = canonical + ".weight";
     b.source = source + ".weight";

@@ -100,13 +100,16 @@ at::Tensor one_earlier(const at::Tensor& x, const at::Tensor& before) {
 }
 
 at::Tensor rotary(const at::Tensor& x, int64_t first_pos, int64_t rotary_dim, double theta, bool interleaved) {
-  const int64_t half = rotary_dim / 2;
-  auto f64 = at::TensorOptions().dtype(at::kDouble).device(x.device());
-  at::Tensor pos = at::arange(first_pos, first_pos + x.size(1), f64);
-  at::Tensor freq = at::pow(theta, at::arange(half, f64) * (-2.0 / rotary_dim));
-  at::Tensor angle = (pos.unsqueeze(1) * freq.unsqueeze(0)).unsqueeze(1);  // [pos, 1, half]
+  at::Tensor pair = at::arange(rotary_dim / 2, at::TensorOptions().dtype(at::kDouble));
+  return rotary(x, first_pos, at::pow(theta, pair * (-2.0 / static_cast<double>(rotary_dim))), interleaved, 1);
+}
+
+at::Tensor rotary(const at::Tensor& x, int64_t first_pos, const at::Tensor& frequencies, bool interleaved, double factor) {
+  const int64_t half = frequencies.size(0), rotary_dim = 2 * half;
+  at::Tensor pos = at::arange(first_pos, first_pos + x.size(1), at::TensorOptions().dtype(at::kDouble).device(x.device()));
+  at::Tensor angle = (pos.unsqueeze(1) * frequencies.to(x.device()).unsqueeze(0)).unsqueeze(1);  // [pos, 1, half]
   at::Tensor y = at_least_float32(x.slice(3, 0, rotary_dim));
-  at::Tensor c = angle.cos().to(y.scalar_type()), s = angle.sin().to(y.scalar_type());
+  at::Tensor c = (angle.cos() * factor).to(y.scalar_type()), s = (angle.sin() * factor).to(y.scalar_type());
   at::Tensor a = interleaved ? y.slice(3, 0, rotary_dim, 2) : y.slice(3, 0, half);
   at::Tensor b = interleaved ? y.slice(3, 1, rotary_dim, 2) : y.slice(3, half, rotary_dim);
   at::Tensor ra = a * c - b * s, rb = b * c + a * s;

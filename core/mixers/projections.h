@@ -40,6 +40,8 @@ at::Tensor one_earlier(const at::Tensor& x, const at::Tensor& before);
 // Rotary position embedding, NeoX pairing (i, i + rotary_dim/2), or GPT-J pairing (2i, 2i+1) when interleaved. x [batch,
 // pos, head, d]; the first rotary_dim channels turn by position * theta^(-2i/rotary_dim). Angles are computed in float64.
 at::Tensor rotary(const at::Tensor& x, int64_t first_pos, int64_t rotary_dim, double theta, bool interleaved);
+// The same with given angles a position, frequencies [rotary_dim / 2] float64, and cos and sin times `factor`.
+at::Tensor rotary(const at::Tensor& x, int64_t first_pos, const at::Tensor& frequencies, bool interleaved, double factor);
 
 // Depthwise causal convolution over positions, then SiLU: y[t, c] = silu(sum_w x[t - width + 1 + w, c] weight[c, 0, w] +
 // bias[c]). x [batch, pos, channel]; weight [channel, 1, width].

@@ -47,7 +47,7 @@ struct ChannelMixerConfig {
   Shift shift = Shift::kNone;
   bool receptance = false;             // the output times sigmoid(mlp.receptance.weight x), x mixed by mlp.shift.receptance
   double gate_scale = 1, down_scale = 1;   // of the gate's pre-activation and of the output (Falcon-H1's multipliers)
-  ExpertsConfig experts;               // where count > 0, d_mlp is theirs
+  ExpertsConfig experts = {};          // where count > 0, d_mlp is theirs
 };
 
 // How a block joins its two parts to the residual stream x:
@@ -73,7 +73,7 @@ struct ModelConfig {
   int64_t d_model = 0, vocab_size = 0, context_length = 0;   // context_length 0: no bound
   bool hard_context = false;           // true: positions beyond it do not exist (learned positions)
   int64_t learned_positions = 0;       // rows of the position table; 0: none
-  bool token_types = false;            // every token is of type 0, whose row is added (BERT)
+  int64_t token_types = 0;             // rows of a table of token types; every token is of the first (BERT). 0: none
   double embed_scale = 1;              // of the token embeddings, before anything is added
   bool tied_unembedding = false;
   bool unembedding_bias = false;

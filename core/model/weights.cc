@@ -40,14 +40,6 @@ std::function<bool(const std::string&)> holder(const Checkpoint& c) {
   return [&c](const std::string& name) { return c.find(name) != nullptr; };
 }
 
-// The shape a binding's tensor has under its canonical name.
-std::vector<int64_t> canonical_shape(const TensorBinding& b) {
-  std::vector<int64_t> s = b.source_shape;
-  if (b.transpose) std::swap(s[0], s[1]);
-  if (b.length >= 0) s[0] = b.length;
-  return s;
-}
-
 }  // namespace
 
 const at::Tensor& ModelWeights::get(const std::string& name) const {
@@ -135,8 +127,11 @@ std::shared_ptr<const ModelWeights> load_weights(const Checkpoint& checkpoint, c
       it->second = t.to(device, dtype);
     }
     at::Tensor t = it->second;
-    if (b.transpose) t = t.t();
-    if (b.length >= 0) t = t.narrow(0, b.begin, b.length);
+    if (!b.view.empty()) t = t.view(b.view);
+    if (b.transpose) t = t.transpose(-2, -1);
+    if (b.groups > 1) t = t.unflatten(0, {b.groups, t.size(0) / b.groups}).narrow(1, b.begin, b.length).flatten(0, 1);
+    else if (b.length >= 0) t = t.narrow(0, b.begin, b.length);
+    if (!b.shape.empty()) t = t.reshape(b.shape);
     out->tensors[b.canonical] = t;
   }
   for (const std::string& w : out->warnings) log_warning(w);
@@ -151,7 +146,7 @@ std::shared_ptr<const ModelWeights> random_weights(const Family& family, const M
   out->dtype = dtype;
   auto generator = at::make_generator<at::CPUGeneratorImpl>(seed);
   for (const TensorBinding& b : family.bind(config, [](const std::string&) { return true; })) {
-    std::vector<int64_t> shape = canonical_shape(b);
+    std::vector<int64_t> shape = b.canonical_shape();
     at::Tensor t = b.canonical.find("ln") != std::string::npos && shape.size() == 1 && b.canonical.ends_with("weight")
                        ? at::ones(shape)
                        : at::randn(shape, generator, at::TensorOptions().dtype(at::kFloat)) * 0.02;

@@ -29,6 +29,17 @@ std::vector<MixerCase> softmax_attention_cases() {
       make("alibi_6_heads", 6, 3, 4, {{"alibi", true}, {"o_bias", true}}),
       make("softcap_scale", 4, 2, 8, {{"softcap", 3.0}, {"scale", 0.25}, {"rotary_dim", int64_t{8}}}),
       make("sinks_window", 4, 2, 8, {{"sinks", true}, {"window", int64_t{4}}, {"rotary_dim", int64_t{8}}}),
+      make("whole_qk_norm_gate_clip", 4, 2, 8, {{"qk_norm", true}, {"qk_norm_kind", std::string("whole_rms")},
+                                                {"output_gate", true}, {"clip_qkv", 1.5}, {"q_bias", true}}),
+      make("head_layer_norm_yarn", 4, 4, 8, {{"qk_norm", true}, {"qk_norm_kind", std::string("head_layer")},
+                                             {"rotary_dim", int64_t{8}}, {"rope_scaling", std::string("yarn")},
+                                             {"rope_factor", 4.0}, {"rope_original_context", int64_t{16}},
+                                             {"rope_attention_factor", 1.14}}),
+      make("each_head_layer_norm_dynamic", 4, 2, 8, {{"qk_norm", true}, {"qk_norm_kind", std::string("each_head_layer")},
+                                                     {"rotary_dim", int64_t{4}}, {"norm_eps", 1e-5}}),
+      make("sigmoid", 4, 2, 8, {{"weighting", std::string("sigmoid")}, {"sigmoid_bias", -2.9}}),
+      make("clipped", 4, 4, 8, {{"weighting", std::string("clipped_softmax")}, {"clip_gamma", -0.03}, {"clip_zeta", 1.03}}),
+      make("softplus", 4, 2, 8, {{"weighting", std::string("softplus")}, {"rotary_dim", int64_t{8}}}),
       make("bidirectional", 4, 4, 8, {{"causal", false}, {"q_bias", true}}),
   };
 }

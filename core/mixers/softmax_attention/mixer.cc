@@ -4,10 +4,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <map>
 
 #include "core/base/status.h"
 #include "core/mixers/projections.h"
 #include "core/mixers/registry.h"
+#include "core/mixers/rope.h"
 #include "core/mixers/softmax_attention/attention.h"
 #include "core/mixers/softmax_attention/parts.h"
 
@@ -16,10 +18,16 @@ namespace {
 
 constexpr const char* kKind = "softmax_attention";
 
+// Over what q and k are normalised, and how.
+enum class QkNorm { kNone, kHeadRms, kWholeRms, kHeadLayer, kEachHeadLayer };
+
 struct Config {
   int64_t heads, kv_heads, head_dim, rotary_dim, window;
-  double rope_theta, scale, softcap, norm_eps;
-  bool rope_interleaved, alibi, qk_norm, causal, sinks;
+  double scale, softcap, norm_eps, norm_offset, clip_qkv, sigmoid_bias, clip_gamma, clip_zeta;
+  Rope rope;
+  QkNorm qk_norm;
+  Weighting weighting;
+  bool alibi, causal, sinks, gate;
   bool q_bias, k_bias, v_bias, o_bias;
 };
 
@@ -42,8 +50,7 @@ Config read_config(const Params& p, int64_t d_model) {
   require(c.rotary_dim >= 0 && c.rotary_dim <= c.head_dim && c.rotary_dim % 2 == 0, "rotary_dim is " +
           std::to_string(c.rotary_dim) + ", not an even number up to head_dim " + std::to_string(c.head_dim),
           "rotary_dim");
-  c.rope_theta = p.get_float("rope_theta", 10000.0);
-  require(c.rope_theta > 0, "rope_theta is not positive", "rope_theta");
+  c.rope = Rope(p, c.rotary_dim, kKind);
   c.window = p.get_int("window", 0);
   require(c.window >= 0, "window is negative", "window");
   c.scale = p.get_float("scale", 0.0);
@@ -52,19 +59,40 @@ Config read_config(const Params& p, int64_t d_model) {
   require(c.softcap >= 0, "softcap is negative", "softcap");
   c.norm_eps = p.get_float("norm_eps", 1e-6);
   require(c.norm_eps >= 0, "norm_eps is negative", "norm_eps");
-  c.rope_interleaved = p.get_bool("rope_interleaved", false);
+  c.norm_offset = p.get_float("norm_offset", 0.0);
+  c.clip_qkv = p.get_float("clip_qkv", 0.0);
+  require(c.clip_qkv >= 0, "clip_qkv is negative", "clip_qkv");
   c.alibi = p.get_bool("alibi", false);
-  c.qk_norm = p.get_bool("qk_norm", false);
+  static const std::map<std::string, QkNorm> norms = {{"head_rms", QkNorm::kHeadRms}, {"whole_rms", QkNorm::kWholeRms},
+      {"head_layer", QkNorm::kHeadLayer}, {"each_head_layer", QkNorm::kEachHeadLayer}};
+  const std::string norm = p.get_string("qk_norm_kind", "head_rms");
+  require(norms.count(norm), "qk_norm_kind is '" + norm + "', not head_rms, whole_rms, head_layer or each_head_layer",
+          "qk_norm_kind");
+  c.qk_norm = p.get_bool("qk_norm", false) ? norms.at(norm) : QkNorm::kNone;
+  static const std::map<std::string, Weighting> weightings = {{"softmax", Weighting::kSoftmax},
+      {"sigmoid", Weighting::kSigmoid}, {"clipped_softmax", Weighting::kClippedSoftmax},
+      {"softplus", Weighting::kSoftplusL1}};
+  const std::string weighting = p.get_string("weighting", "softmax");
+  require(weightings.count(weighting), "weighting is '" + weighting + "', not softmax, sigmoid, clipped_softmax or softplus",
+          "weighting");
+  c.weighting = weightings.at(weighting);
+  c.sigmoid_bias = p.get_float("sigmoid_bias", 0.0);
+  c.clip_gamma = p.get_float("clip_gamma", 0.0);
+  c.clip_zeta = p.get_float("clip_zeta", 1.0);
+  c.gate = p.get_bool("output_gate", false);
   c.causal = p.get_bool("causal", true);
   c.sinks = p.get_bool("sinks", false);
   c.q_bias = p.get_bool("q_bias", false);
   c.k_bias = p.get_bool("k_bias", false);
   c.v_bias = p.get_bool("v_bias", false);
   c.o_bias = p.get_bool("o_bias", false);
+  require(!c.sinks || c.weighting == Weighting::kSoftmax, "sinks exist only with the softmax", "sinks");
   return c;
 }
 
-bool has_fused_form(const Config& c) { return c.softcap == 0 && !c.alibi && !c.sinks; }
+bool has_fused_form(const Config& c) {
+  return c.softcap == 0 && !c.alibi && !c.sinks && c.weighting == Weighting::kSoftmax;
+}
 
 MixerInfo make_info(const Params& params, int64_t d_model) {
   const Config c = read_config(params, d_model);
@@ -75,7 +103,8 @@ MixerInfo make_info(const Params& params, int64_t d_model) {
   info.d_k = info.d_v = c.head_dim;
   info.forms = {MixerForm::kNaive};
   if (has_fused_form(c)) info.forms.push_back(MixerForm::kChunk);
-  info.inputs = {"q", "k", "v"};
+  // Normalised over all heads at once, a head's q and k depend on the others' inputs: only v can be split.
+  info.inputs = c.qk_norm == QkNorm::kWholeRms ? std::vector<std::string>{"v"} : std::vector<std::string>{"q", "k", "v"};
   const std::string grouped = c.kv_heads == c.heads ? "" : "over key/value heads; over query heads with a split input";
   const std::vector<std::string> by_head = {"batch", "pos", "head", "d_head"};
   const std::vector<std::string> square = {"batch", "head", "q_pos", "k_pos"};
@@ -88,8 +117,10 @@ MixerInfo make_info(const Params& params, int64_t d_model) {
   }
   info.points.push_back({"hook_attn_scores", square, {-1, c.heads, -1, -1}, true, "after the mask, before softmax"});
   info.points.push_back({"hook_pattern", square, {-1, c.heads, -1, -1}, true,
-                         c.sinks ? "rows sum to less than 1: the sink's share is dropped" : ""});
+                         c.sinks ? "rows sum to less than 1: the sink's share is dropped"
+                         : c.weighting == Weighting::kSoftmax ? "" : "rows need not sum to 1"});
   info.points.push_back({"hook_z", {"batch", "pos", "head", "d_v"}, {-1, -1, c.heads, c.head_dim}, false, ""});
+  if (c.gate) info.points.push_back({"hook_gate", by_head, {-1, -1, c.heads, c.head_dim}, false, "multiplies hook_z"});
   info.points.push_back({"hook_result", {"batch", "pos", "head", "d_model"}, {-1, -1, c.heads, d_model}, true,
                          "without the output bias"});
   return info;
@@ -104,10 +135,27 @@ std::vector<WeightSpec> weight_specs(const Params& params, int64_t d_model) {
   if (c.k_bias) out.push_back({"k_proj.bias", {kv}});
   if (c.v_bias) out.push_back({"v_proj.bias", {kv}});
   if (c.o_bias) out.push_back({"o_proj.bias", {d_model}});
-  if (c.qk_norm) {
-    out.push_back({"q_norm.weight", {c.head_dim}});
-    out.push_back({"k_norm.weight", {c.head_dim}});
+  switch (c.qk_norm) {
+    case QkNorm::kNone: break;
+    case QkNorm::kHeadLayer:
+      out.push_back({"q_norm.bias", {c.head_dim}});
+      out.push_back({"k_norm.bias", {c.head_dim}});
+      [[fallthrough]];
+    case QkNorm::kHeadRms:
+      out.push_back({"q_norm.weight", {c.head_dim}});
+      out.push_back({"k_norm.weight", {c.head_dim}});
+      break;
+    case QkNorm::kWholeRms:
+      out.push_back({"q_norm.weight", {q}});
+      out.push_back({"k_norm.weight", {kv}});
+      break;
+    case QkNorm::kEachHeadLayer:
+      for (int64_t h = 0; h < c.heads; ++h) out.push_back({"q_norm." + std::to_string(h) + ".weight", {c.head_dim}});
+      for (int64_t h = 0; h < c.kv_heads; ++h) out.push_back({"k_norm." + std::to_string(h) + ".weight", {c.head_dim}});
+      break;
   }
+  if (c.gate) out.push_back({"g_proj.weight", {q, d_model}});
+  if (c.gate && c.q_bias) out.push_back({"g_proj.bias", {q}});
   if (c.sinks) out.push_back({"sinks", {c.heads}});
   return out;
 }
@@ -128,14 +176,15 @@ at::Tensor join(const MixerState* state, const char* name, const at::Tensor& now
 }
 
 // Rotates queries of chosen positions: each unbroken run of them at its own first position.
-at::Tensor rotate_rows(const at::Tensor& q, const QueryRows& rows, int64_t first_pos, const Config& c) {
-  if (!rows.read) return rotary(q, first_pos, c.rotary_dim, c.rope_theta, c.rope_interleaved);
+at::Tensor rotate_rows(const at::Tensor& q, const QueryRows& rows, int64_t first_pos, const Rope& rope) {
+  const int64_t length = first_pos + rows.tokens;
+  if (!rows.read) return rope.turn(q, first_pos, length);
   const std::vector<int64_t>& read = *rows.read;
   std::vector<at::Tensor> parts;
   for (size_t begin = 0, end = 0; begin < read.size(); begin = end) {
     for (end = begin + 1; end < read.size() && read[end] == read[end - 1] + 1;) ++end;
     at::Tensor run = q.narrow(1, static_cast<int64_t>(begin), static_cast<int64_t>(end - begin));
-    parts.push_back(rotary(run, first_pos + read[begin], c.rotary_dim, c.rope_theta, c.rope_interleaved));
+    parts.push_back(rope.turn(run, first_pos + read[begin], length));
   }
   return at::cat(parts, 1);
 }
@@ -158,6 +207,12 @@ class SoftmaxAttention : public TokenMixer {
     options_.causal = c_.causal;
     options_.alibi = c_.alibi;
     options_.sinks = c_.sinks ? w_.at("sinks") : at::Tensor();
+    options_.weighting = c_.weighting;
+    options_.sigmoid_bias = c_.sigmoid_bias;
+    options_.clip_gamma = c_.clip_gamma;
+    options_.clip_zeta = c_.clip_zeta;
+    q_norm_ = gain("q_norm", c_.heads);
+    k_norm_ = gain("k_norm", c_.kv_heads);
   }
 
   const MixerInfo& info() const override { return info_; }
@@ -172,25 +227,29 @@ class SoftmaxAttention : public TokenMixer {
       for (auto& [role, x] : asked.split) x = x.index_select(1, index);
     }
     at::Tensor q = project(asked, "q", c_.heads), k = project(in, "k", c_.kv_heads), v = project(in, "v", c_.kv_heads);
-    if (c_.qk_norm) {
-      q = rms_norm(q, w_.at("q_norm.weight"), c_.norm_eps);
-      k = rms_norm(k, w_.at("k_norm.weight"), c_.norm_eps);
-    }
+    if (c_.clip_qkv > 0)
+      for (at::Tensor* x : {&q, &k, &v}) *x = x->clamp(-c_.clip_qkv, c_.clip_qkv);
+    q = normalise(q, q_norm_, "q_norm.bias");
+    k = normalise(k, k_norm_, "k_norm.bias");
     q = hooks.apply("hook_q", q);
     k = hooks.apply("hook_k", k);
     v = hooks.apply("hook_v", v);
     const int64_t past = state ? kept(*state) : 0;
     // A window keeps fewer keys than there were positions; without a plan the kept ones are all that is known.
     const int64_t first_pos = std::max(hooks.first_pos(), past);
-    if (c_.rotary_dim > 0) {
-      q = hooks.apply("hook_rot_q", rotate_rows(q, rows, first_pos, c_));
-      k = hooks.apply("hook_rot_k", rotary(k, first_pos, c_.rotary_dim, c_.rope_theta, c_.rope_interleaved));
+    if (c_.rope.any()) {
+      q = hooks.apply("hook_rot_q", rotate_rows(q, rows, first_pos, c_.rope));
+      k = hooks.apply("hook_rot_k", c_.rope.turn(k, first_pos, first_pos + rows.tokens));
     }
     k = join(state, "k", k);
     v = join(state, "v", v);
     rows.past = past;
     if (state) keep(*state, k, v);
     at::Tensor z = hooks.apply("hook_z", attend(q, k, v, hooks, run.form, rows, first_pos));
+    if (c_.gate) {
+      at::Tensor by_head = at::linear(asked.x, w_.at("g_proj.weight"), weight_or_none(w_, "g_proj.bias")).view_as(z);
+      z = z * hooks.apply("hook_gate", by_head.sigmoid());
+    }
     return output(z, hooks);
   }
 
@@ -216,6 +275,29 @@ class SoftmaxAttention : public TokenMixer {
   at::Tensor project(const MixerInput& in, const std::string& role, int64_t heads) const {
     const at::Tensor& weight = w_.at(role + "_proj.weight");
     return project_heads(in, role, weight, weight_or_none(w_, role + "_proj.bias"), heads, c_.heads);
+  }
+
+  at::Tensor gain(const std::string& name, int64_t heads) const {
+    if (c_.qk_norm == QkNorm::kNone) return {};
+    if (c_.qk_norm != QkNorm::kEachHeadLayer) return w_.at(name + ".weight") + c_.norm_offset;
+    std::vector<at::Tensor> rows;
+    for (int64_t h = 0; h < heads; ++h) rows.push_back(w_.at(name + "." + std::to_string(h) + ".weight"));
+    return at::stack(rows);
+  }
+
+  // x [batch, pos, head, head_dim] or, with a split input, over as many heads as there are queries.
+  at::Tensor normalise(const at::Tensor& x, const at::Tensor& gain, const char* bias) const {
+    switch (c_.qk_norm) {
+      case QkNorm::kNone: return x;
+      case QkNorm::kHeadRms: return rms_norm(x, gain, c_.norm_eps);
+      case QkNorm::kWholeRms:
+        return rms_norm(x.flatten(2), gain, c_.norm_eps).view_as(x);
+      case QkNorm::kHeadLayer: return at::layer_norm(x, {c_.head_dim}, gain, weight_or_none(w_, bias), c_.norm_eps);
+      case QkNorm::kEachHeadLayer:
+        return at::layer_norm(x, {c_.head_dim}, {}, {}, c_.norm_eps) *
+               (gain.size(0) == x.size(2) ? gain : gain.repeat_interleave(x.size(2) / gain.size(0), 0));
+    }
+    return x;
   }
 
   static int64_t kept(const MixerState& state) {
@@ -264,6 +346,7 @@ class SoftmaxAttention : public TokenMixer {
   int64_t d_model_;
   WeightMap w_;
   AttentionOptions options_;
+  at::Tensor q_norm_, k_norm_;         // gains
 };
 
 }  // namespace

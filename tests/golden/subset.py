@@ -1,0 +1,72 @@
+"""Makes the small copies of reference checkpoints that the repository carries.
+
+    python3 tests/golden/subset.py SOURCE_FOLDER... tests/golden/models
+
+Config and weights are copied as they are. Of expected.safetensors the first row of case a is kept (ids, logits, one hidden
+state, the first attention, the states of the first and the last layer that has any), ids and logits of case b, and the
+greedy continuation; the header's "subset" says so. The whole files are read where MICROTOME_GOLDEN names them.
+"""
+import json
+import os
+import re
+import shutil
+import struct
+import sys
+
+SIZES = {"F64": 8, "F32": 4, "I64": 8, "I32": 4, "F16": 2, "BF16": 2, "BOOL": 1, "U8": 1}
+
+
+def read(path):
+    with open(path, "rb") as f:
+        n = struct.unpack("<Q", f.read(8))[0]
+        header = json.loads(f.read(n))
+        data = f.read()
+    return header.pop("__metadata__", {}), header, data
+
+
+def wanted(names):
+    layers = sorted({int(m.group(2)) for n in names if (m := re.match(r"(a\.)?(?:layer\.?|module\.model\.layers\.)(\d+)\.", n))})
+    ends = {layers[0], layers[-1]} if layers else set()
+    for n in names:
+        m = re.match(r"a\.(?:layer\.?|module\.model\.layers\.)(\d+)\.", n)
+        if m and int(m.group(1)) in ends:
+            yield n
+        elif re.match(r"a\.(input_ids|logits|hidden_states\.1|attentions\.[01]|state\.|cache\.)", n) or n.startswith("g."):
+            yield n
+        elif n in ("b.input_ids", "b.logits"):
+            yield n
+        elif n in ("tokens", "logits", "pattern.0", "pattern.1", "resid_post.0", "resid_post.1"):
+            yield n
+
+
+def subset(source, target):
+    os.makedirs(target, exist_ok=True)
+    for f in os.listdir(source):
+        if f.endswith((".safetensors", ".json", ".bin")) and not f.startswith("expected"):
+            shutil.copyfile(os.path.join(source, f), os.path.join(target, f))
+    meta, header, data = read(os.path.join(source, "expected.safetensors"))
+    out, blob = {}, b""
+    for name in sorted(wanted(list(header))):
+        e = header[name]
+        shape, (begin, end) = list(e["shape"]), e["data_offsets"]
+        rows = 8 if not name[1] == "." else 1
+        if shape and shape[0] > rows and not name.startswith("g."):
+            one = SIZES[e["dtype"]]
+            for s in shape[1:]:
+                one *= s
+            shape[0] = rows
+            end = begin + rows * one
+        out[name] = {"dtype": e["dtype"], "shape": shape, "data_offsets": [len(blob), len(blob) + end - begin]}
+        blob += data[begin:end]
+    meta["subset"] = "the first row of case a, ids and logits of case b"
+    text = json.dumps({"__metadata__": meta, **out}).encode()
+    text += b" " * (-len(text) % 8)
+    with open(os.path.join(target, "expected.safetensors"), "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + blob)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    for folder in sys.argv[1:-1]:
+        subset(folder.rstrip("/"), os.path.join(sys.argv[-1], os.path.basename(folder.rstrip("/"))))
