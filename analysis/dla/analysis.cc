@@ -36,6 +36,7 @@ class DlaRun : public AnalysisRun {
  public:
   DlaRun(const AnalysisInput& input, const AnalysisInfo& info) : input_(input), info_(info) {
     engine::require_prompts(input, info, true);
+    engine::require_linear_readout(input.model, "direct logit attribution");
     groups_ = engine::group_prompts(input, false, kPromptsPerItem);
     for (const engine::PromptGroup& g : groups_)
       engine::Metric("logit_diff", input, g);  // every prompt has its answers
@@ -96,6 +97,7 @@ class DlaRun : public AnalysisRun {
   }
 
   std::map<std::string, at::Tensor> attribute(const engine::PromptGroup& g) const;
+  at::Tensor through_post_norm(int64_t layer, const ActivationCache& cache, const at::Tensor& g) const;
   at::Tensor by_source(int64_t layer, const ActivationCache& cache, const at::Tensor& g, const at::Tensor& heads) const;
   bool splits_by_source(int64_t layer) const {
     // Behind a norm by head the read-out is no sum over positions; without the output matrix there is nothing to split.
@@ -121,10 +123,13 @@ std::map<std::string, at::Tensor> DlaRun::attribute(const engine::PromptGroup& g
   HookPlan plan;
   plan.form = input_.form;
   plan.logit_positions = std::vector<int64_t>{-1};
-  plan.capture(entry, {-1}).capture("ln_final.hook_scale", {-1});
+  const bool norm = model.config().final_norm.kind != NormConfig::Kind::kNone;
+  plan.capture(entry, {-1}).capture("unembed.hook_in", {-1});
+  if (norm) plan.capture("ln_final.hook_scale", {-1});
   if (learned) plan.capture("hook_pos_embed", {-1});
   for (int64_t l = 0; l < layers_; ++l) {
-    plan.capture(block_point(l, "hook_attn_out"), {-1}).capture(block_point(l, "hook_mlp_out"), {-1});
+    for (const char* point : {"hook_attn_out", "hook_mlp_out", "ln1_post.hook_scale"})
+      if (engine::has_point(model, l, point)) plan.capture(block_point(l, point), {-1});
     if (engine::has_point(model, l, "attn.hook_result")) plan.capture(block_point(l, "attn.hook_result"), {-1});
     if (!by_source_ || !splits_by_source(l)) continue;
     plan.capture(block_point(l, "attn.hook_pattern"), {-1}).capture(block_point(l, "attn.hook_v"));
@@ -134,11 +139,14 @@ std::map<std::string, at::Tensor> DlaRun::attribute(const engine::PromptGroup& g
   auto last = [&](const std::string& name) { return run.cache.get(name).select(1, 0).to(at::kDouble); };
 
   auto [direction, bias] = directions(group);
-  at::Tensor gain = model.weights().find("ln_final.weight"), shift = model.weights().find("ln_final.bias");
+  at::Tensor gain = engine::final_gain(model), shift = model.weights().find("ln_final.bias");
+  // What multiplies the logits multiplies every part; a soft cap comes after, so parts add up to what it is given.
+  direction = direction * model.config().logit_scale;
+  bias = bias * model.config().logit_scale;
   at::Tensor g = gain.defined() ? direction * gain.to(at::kDouble) : direction;
   // Centring is a projection, so it may act on the direction instead of on every contribution.
   if (model.config().final_norm.kind == NormConfig::Kind::kLayer) g = g - g.mean(-1, true);
-  g = g / last("ln_final.hook_scale");
+  if (norm) g = g / last("ln_final.hook_scale");
   auto reads = [&](const at::Tensor& x) { return (x * g).sum(-1).to(at::kCPU); };  // [rows, d_model] → [rows]
 
   std::map<std::string, at::Tensor> out;
@@ -150,17 +158,18 @@ std::map<std::string, at::Tensor> DlaRun::attribute(const engine::PromptGroup& g
     at::Tensor rest = reads(last(block_point(l, "hook_attn_out")));
     std::string result = block_point(l, "attn.hook_result");
     if (run.cache.has(result)) {
-      at::Tensor by_head = (last(result) * g.unsqueeze(1)).sum(-1).to(at::kCPU);  // [rows, head]
+      at::Tensor by_head = (last(result) * through_post_norm(l, run.cache, g).unsqueeze(1)).sum(-1).to(at::kCPU);
       out["heads"].select(0, l).narrow(0, 0, by_head.size(1)).copy_(by_head.t());
       rest = rest - by_head.sum(1);
       if (by_source_ && splits_by_source(l))
         out["heads_by_source_position"]
             .select(0, l)
             .narrow(0, 0, by_head.size(1))
-            .copy_(by_source(l, run.cache, g, by_head));
+            .copy_(by_source(l, run.cache, through_post_norm(l, run.cache, g), by_head));
     }
     out["attn_bias"].select(0, l).copy_(rest);
-    out["mlps"].select(0, l).copy_(reads(last(block_point(l, "hook_mlp_out"))));
+    if (engine::has_point(model, l, "hook_mlp_out"))
+      out["mlps"].select(0, l).copy_(reads(last(block_point(l, "hook_mlp_out"))));
   }
   out["embed"] = reads(last(entry));
   out["pos_embed"] =
@@ -168,8 +177,22 @@ std::map<std::string, at::Tensor> DlaRun::attribute(const engine::PromptGroup& g
   at::Tensor constant = bias;
   if (shift.defined()) constant = constant + (direction * shift.to(at::kDouble)).sum(-1);
   out["const"] = constant.to(at::kCPU);
-  out["logit_diff"] = engine::Metric("logit_diff", input_, group).last(run.logits.select(1, -1)).to(at::kCPU);
+  if (model.config().logit_softcap > 0)
+    out["logit_diff"] = ((last("unembed.hook_in") * direction).sum(-1) + bias).to(at::kCPU);
+  else
+    out["logit_diff"] = engine::Metric("logit_diff", input_, group).last(run.logits.select(1, -1)).to(at::kCPU);
   return out;
+}
+
+// The direction as a head's result sees it: through the norm behind the mixer, its scale frozen, where there is one.
+at::Tensor DlaRun::through_post_norm(int64_t l, const ActivationCache& cache, const at::Tensor& g) const {
+  const LayerConfig& layer = input_.model.config().layers[static_cast<size_t>(l)];
+  at::Tensor out = layer.add1 == 1 ? g : g * layer.add1;
+  if (!layer.post1 || layer.post1->kind == NormConfig::Kind::kNone) return out;
+  at::Tensor gain = input_.model.weights().find(block_point(l, "ln1_post.weight"));
+  if (gain.defined()) out = out * (gain.to(at::kDouble) + layer.post1->offset);
+  if (layer.post1->kind == NormConfig::Kind::kLayer) out = out - out.mean(-1, true);
+  return out / cache.get(block_point(l, "ln1_post.hook_scale")).select(1, 0).to(at::kDouble);
 }
 
 // The heads' parts over source positions, [head, rows, pos]; NaN for a layer where they do not add up to the parts.
@@ -208,7 +231,7 @@ AnalysisResult DlaRun::finish(const std::vector<std::vector<NamedArray>>& items)
   };
   for (const auto& [name, axes] : kParts) gather(name, static_cast<int64_t>(axes.size()) - 1);
   if (by_source_) gather("heads_by_source_position", 2);
-  at::Tensor sum = at::nansum(all["heads"], {0, 1}) + all["mlps"].sum(0) + all["attn_bias"].sum(0) + all["embed"] +
+  at::Tensor sum = at::nansum(all["heads"], {0, 1}) + at::nansum(all["mlps"], 0) + all["attn_bias"].sum(0) + all["embed"] +
                    all["pos_embed"] + all["const"];
   double gap = (sum - all["logit_diff"]).abs().max().item<double>();
   double size = std::max(1.0, all["logit_diff"].abs().max().item<double>());
@@ -226,6 +249,9 @@ AnalysisResult DlaRun::finish(const std::vector<std::vector<NamedArray>>& items)
                                          "largest difference between the sum of all parts and logit_diff")};
   if (gap > 1e-4 * size && input_.model.dtype() != at::kHalf && input_.model.dtype() != at::kBFloat16)
     result.warnings.push_back("the parts miss the logit difference by up to " + engine::short_number(gap) + " logits");
+
+  if (input_.model.config().logit_softcap > 0)
+    result.warnings.push_back("this model caps its logits softly; the difference here is the one before the cap");
 
   TensorMap map;
   map.name = "dla";
@@ -253,7 +279,8 @@ AnalysisResult DlaRun::finish(const std::vector<std::vector<NamedArray>>& items)
   std::vector<Part> parts = {{"embedding", all["embed"]}, {"constant", all["const"]}};
   if (input_.model.config().learned_positions) parts.push_back({"position embedding", all["pos_embed"]});
   for (int64_t l = 0; l < layers_; ++l) {
-    parts.push_back({"mlp " + std::to_string(l), all["mlps"].select(0, l)});
+    if (engine::has_point(input_.model, l, "hook_mlp_out"))
+      parts.push_back({"mlp " + std::to_string(l), all["mlps"].select(0, l)});
     at::Tensor bias = all["attn_bias"].select(0, l);
     bool has_heads = engine::has_point(input_.model, l, "attn.hook_result");
     if (!has_heads || bias.abs().max().item<double>() > 1e-4)

@@ -58,12 +58,13 @@ at::Tensor stream_layers(const Model& model, const at::Tensor& tokens, MixerForm
   int64_t length = tokens.size(1);
   at::Tensor x;
   for (int64_t l = 0; l < layer_count(model); ++l) {
-    bool cut = span > 0 && length > span && !model.mixer_info(l).recurrent;
+    bool cut = span > 0 && length > span && !model.mixer_info(l).recurrent && model.config().causal();
     int64_t step = cut ? span : length;
     std::string out_name = block_point(l, "hook_resid_post");
     std::vector<WantedPoint> points = wanted(l);
     RunState state;
     state.keep = cut;
+    state.length = length;
     std::vector<at::Tensor> parts;
     for (int64_t from = 0; from < length; from += step) {
       int64_t count = std::min(step, length - from);
@@ -91,6 +92,7 @@ void walk_layer(const Model& model, int64_t layer, const at::Tensor& tokens, con
                 const std::function<void(const LayerSpan&, const ActivationCache&)>& on_span) {
   int64_t length = tokens.size(1);
   RunState state;
+  state.length = length;
   for (int64_t from = 0; from < length;) {
     LayerSpan span;
     span.first = from;
@@ -109,7 +111,26 @@ void walk_layer(const Model& model, int64_t layer, const at::Tensor& tokens, con
   }
 }
 
+at::Tensor final_gain(const Model& model) {
+  at::Tensor gain = model.weights().find("ln_final.weight");
+  const double offset = model.config().final_norm.offset;
+  return gain.defined() && offset != 0 ? gain + offset : gain;
+}
+
+void require_linear_readout(const Model& model, const char* analysis) {
+  const ModelConfig& c = model.config();
+  auto refuse = [&](const std::string& why) {
+    throw Error(StatusCode::kUnsupported, std::string(analysis) + " adds up what each part gives to the logits, and " + why,
+                c.name, "use activation patching or ablation, which run the model");
+  };
+  if (!c.head_activation.empty()) refuse("this model passes its last residual through another layer first");
+  for (const LayerConfig& l : c.layers)
+    if (l.wiring == Wiring::kPostNorm || l.normed_stream || l.keep1 != 1 || l.keep2 != 1)
+      refuse("this model's residual stream is itself normalised, layer by layer");
+}
+
 at::Tensor final_scale(const Model& model, const at::Tensor& residual) {
+  if (model.config().final_norm.kind == NormConfig::Kind::kNone) return at::ones({residual.size(0), 1}, residual.options());
   std::vector<at::Tensor> parts;
   int64_t rows = residual.size(0), chunk = logit_rows(model);
   for (int64_t from = 0; from < rows; from += chunk) {
@@ -141,9 +162,10 @@ at::Tensor direct_logits(const Model& model, const at::Tensor& contribution) {
   const ModelConfig& c = model.config();
   at::Tensor x = contribution;
   if (c.final_norm.kind == NormConfig::Kind::kLayer) x = x - x.mean(-1, true);
-  at::Tensor gain = model.weights().find("ln_final.weight");
+  at::Tensor gain = final_gain(model);
   if (gain.defined()) x = x * gain;
-  return at::linear(x, model.weights().get(c.tied_unembedding ? "embed.weight" : "unembed.weight"));
+  x = at::linear(x, model.weights().get(c.tied_unembedding ? "embed.weight" : "unembed.weight"));
+  return c.logit_scale == 1 ? x : x * c.logit_scale;
 }
 
 int64_t logit_rows(const Model& model) {

@@ -52,6 +52,11 @@ at::Tensor unembed(const Model& model, const at::Tensor& residual);
 // The direct effect of residual contributions [n, d_model] on the logits, up to the positive scale of the final norm:
 // centred where the norm centres, times its gain, times the unembedding; biases left out. → [n, vocab]
 at::Tensor direct_logits(const Model& model, const at::Tensor& contribution);
+// The final norm's gain [d_model]; undefined without one.
+at::Tensor final_gain(const Model& model);
+// Throws Error(kUnsupported) where the logits are no sum over what the layers write: a residual stream that is normalised
+// between layers, a layer between the last residual and the unembedding. A soft cap of the logits is let through.
+void require_linear_readout(const Model& model, const char* analysis);
 // The final norm's divisor of residuals [n, d_model] → [n, 1].
 at::Tensor final_scale(const Model& model, const at::Tensor& residual);
 // Rows of logits that fit comfortably in memory at a time.

@@ -53,6 +53,9 @@ at::Tensor repeat_rows(const at::Tensor& t, int64_t copies) {
 PatchGrid::PatchGrid(const AnalysisInput& input, Options options, std::vector<GridGroup> groups, Replacement replacement)
     : input_(input), options_(std::move(options)), groups_(std::move(groups)), replacement_(std::move(replacement)),
       bases_(groups_.size()), sources_(groups_.size()) {
+  // Where later tokens reach back, no position is out of a change's reach.
+  if (!input_.model.config().causal())
+    for (GridGroup& g : groups_) g.first_changed = 0;
   for (const GridGroup& g : groups_) {
     width_ = std::max(width_, g.prompts.length);
     prompt_count_ += static_cast<int64_t>(g.prompts.prompts.size());
@@ -298,10 +301,11 @@ PatchGrid::Cells PatchGrid::run_layer(int64_t layer, int64_t batch_rows, Progres
     }
     if (todo.empty()) continue;
     at::Tensor value = replacement(g, layer);
-    // A linear pattern covers only the positions of the run it is asked in.
-    bool from_zero = pattern && input_.model.mixer_info(layer).recurrent;
+    // A linear pattern covers only the positions of the run it is asked in; in both directions there is no prefix.
+    bool from_zero = (pattern && input_.model.mixer_info(layer).recurrent) || !input_.model.config().causal();
 
     RunState prefix;
+    prefix.length = length;
     size_t next = 0;
     while (next < todo.size()) {
       int64_t start = from_zero ? 0 : by_pos() ? todo[next].pos : group.first_changed;

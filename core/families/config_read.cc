@@ -105,6 +105,26 @@ LayerConfig read_fla_attention(const Json& a, int64_t d_model, double eps, const
   return out;
 }
 
+int64_t read_either(const Json& config, std::initializer_list<const char*> keys, const std::string& where) {
+  for (const char* key : keys)
+    if (config.contains(key) && !config[key].is_null()) return read_size(config, key, where);
+  return read_size(config, *keys.begin(), where);
+}
+
+std::vector<bool> read_layer_list(const Json& config, const char* key, int64_t n_layers, const std::string& where) {
+  std::vector<bool> out(static_cast<size_t>(n_layers), false);
+  if (!config.contains(key) || config[key].is_null()) return out;
+  if (!config[key].is_array())
+    throw Error(StatusCode::kBadInput, "field '" + std::string(key) + "' is no list", where, "list the layers");
+  for (const Json& l : config[key]) {
+    if (!l.is_number_integer() || l.get<int64_t>() < 0 || l.get<int64_t>() >= n_layers)
+      throw Error(StatusCode::kBadInput, "field '" + std::string(key) + "' names layer " + l.dump().substr(0, 20) +
+                  ", which does not exist", where, "layers run from 0 to " + std::to_string(n_layers - 1));
+    out[static_cast<size_t>(l.get<int64_t>())] = true;
+  }
+  return out;
+}
+
 ModelConfig read_fla_model(const Json& config, const std::string& where, const LayerConfig& linear_layer) {
   refuse_option(config, "attnres_block_size", where);
   ModelConfig out;
@@ -138,12 +158,7 @@ ModelConfig read_fla_model(const Json& config, const std::string& where, const L
     if (!a.is_object()) throw Error(StatusCode::kBadInput, "field 'attn' is not an object", where, "give layers and num_heads");
     if (!a.contains("layers") || !a["layers"].is_array())
       throw Error(StatusCode::kBadInput, "field 'layers' is missing or no list", awhere, "list the softmax layers");
-    for (const Json& l : a["layers"]) {
-      if (!l.is_number_integer() || l.get<int64_t>() < 0 || l.get<int64_t>() >= n_layers)
-        throw Error(StatusCode::kBadInput, "field 'layers' names a layer that does not exist", awhere,
-                    "layers run from 0 to " + std::to_string(n_layers - 1));
-      softmax[static_cast<size_t>(l.get<int64_t>())] = true;
-    }
+    softmax = read_layer_list(a, "layers", n_layers, awhere);
     attention = read_fla_attention(a, out.d_model, eps, awhere);
   }
   for (int64_t i = 0; i < n_layers; ++i) {

@@ -2,7 +2,9 @@
 // activations by the names libraries write.
 #pragma once
 
+#include <initializer_list>
 #include <string>
+#include <vector>
 
 #include "core/base/json.h"
 #include "core/families/family.h"
@@ -30,6 +32,10 @@ std::vector<TensorBinding> bind_fla_model(const ModelConfig& config);
 void read_delta_heads(const Json& config, int64_t head_dim, double expand_v, const std::string& where, Params& out);
 // Throws Error(kUnsupported) naming an option that is set (neither null nor false).
 void refuse_option(const Json& config, const char* key, const std::string& where);
+// A positive integer under the first of the keys that is there; throws naming the first where none is.
+int64_t read_either(const Json& config, std::initializer_list<const char*> keys, const std::string& where);
+// Layers (0 … n_layers - 1) that a list of numbers names; absent or null: none.
+std::vector<bool> read_layer_list(const Json& config, const char* key, int64_t n_layers, const std::string& where);
 // head widths from hidden_size, expand_k / expand_v and num_heads; `round` names the field in errors.
 int64_t expanded_head(const Json& config, const char* expand_key, double fallback, int64_t hidden, int64_t heads,
                       const std::string& where);

@@ -87,6 +87,13 @@ Decoder read_decoder(const Json& config, const std::string& where, bool tied) {
 }
 
 ModelConfig finish(Decoder d, const std::function<void(int64_t, LayerConfig&)>& edit) {
+  const Params& p = d.layer.mixer_params;
+  const std::string scaling = p.get_string("rope_scaling", "default");
+  // These reach beyond what max_position_embeddings says, which is what they stretch.
+  if (scaling == "linear" || scaling == "dynamic" || scaling == "yarn") {
+    const double reach = static_cast<double>(p.get_int("rope_original_context")) * p.get_float("rope_factor");
+    d.model.context_length = std::max(d.model.context_length, static_cast<int64_t>(std::min(reach, 1e12)));
+  }
   d.model.layers.assign(static_cast<size_t>(d.n_layers), d.layer);
   for (int64_t i = 0; edit && i < d.n_layers; ++i) edit(i, d.model.layers[static_cast<size_t>(i)]);
   return std::move(d.model);
@@ -165,6 +172,19 @@ int64_t read_window(const Json& config, const char* key, const std::string& wher
   return read_size(config, key, 0, where);
 }
 
+void bind_channel(Binder& out, const ModelConfig& c, size_t i, const std::string& from, const DecoderNames& n) {
+  const ChannelMixerConfig& m = c.layers[i].channel;
+  if (m.d_mlp == 0) return;
+  if (m.experts.count == 0) return out.mlp(i, from + n.mlp, n.gate, n.up, n.down);
+  out.experts(i, from + n.experts, n.router, n.expert_gate, n.expert_up, n.expert_down);
+  if (!m.experts.d_shared) return;
+  const std::string to = Binder::block(i) + "mlp.";
+  out.linear(to + "shared.gate", from + n.shared + n.gate, m.experts.d_shared, c.d_model, false);
+  out.linear(to + "shared.up", from + n.shared + n.up, m.experts.d_shared, c.d_model, false);
+  out.linear(to + "shared.down", from + n.shared + n.down, c.d_model, m.experts.d_shared, false);
+  if (m.experts.shared_gate) out.linear(to + "shared_gate", from + n.shared_gate, 1, c.d_model, false);
+}
+
 std::vector<TensorBinding> bind_decoder(const ModelConfig& c, const std::function<bool(const std::string&)>& has,
                                         const DecoderNames& n) {
   Binder out(c);
@@ -178,7 +198,7 @@ std::vector<TensorBinding> bind_decoder(const ModelConfig& c, const std::functio
     out.mixer(i, from + n.attention, n.renames);
     out.norm(l.norm2, to + "ln2", from + n.norm2);
     if (l.post2) out.norm(*l.post2, to + "ln2_post", from + n.post2);
-    out.mlp(i, from + n.mlp, n.gate, n.up, n.down);
+    bind_channel(out, c, i, from, n);
   }
   out.norm(c.final_norm, "ln_final", root + n.final_norm);
   out.unembedding("lm_head");

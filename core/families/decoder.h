@@ -52,7 +52,12 @@ struct DecoderNames {
   std::string post1 = "", post2 = "", attention = "self_attn.", mlp = "mlp.";
   std::string gate = "gate_proj", up = "up_proj", down = "down_proj";
   Renames renames = {};
+  // Of routed experts: below `experts`, and then "experts.E."; of the one that every token passes, below `shared`.
+  std::string experts = "mlp.", router = "gate", expert_gate = "gate_proj", expert_up = "up_proj", expert_down = "down_proj";
+  std::string shared = "mlp.shared_expert.", shared_gate = "mlp.shared_expert_gate";
 };
+// The channel mixer of layer i, dense or of experts, from below `from`.
+void bind_channel(Binder& out, const ModelConfig& config, size_t i, const std::string& from, const DecoderNames& names);
 // "model." before all of it is optional, as checkpoints without a head are saved.
 std::vector<TensorBinding> bind_decoder(const ModelConfig& config, const std::function<bool(const std::string&)>& has,
                                         const DecoderNames& names = {});

@@ -65,6 +65,7 @@ struct MixerRun {
   // Positions (relative, ascending) whose output is read; unset: all. A mixer may leave the others out: the result then
   // has that many positions. Only given when nothing is hooked in this block and state is not kept.
   std::optional<std::vector<int64_t>> read;
+  int64_t length = 0;                        // of the whole sequence, where this run is a part of a known one; 0: as far as it goes
 };
 
 // Immutable once loaded; forward() may be called from several threads at a time.

@@ -54,14 +54,14 @@ at::Tensor Block::transform(const at::Tensor& normed, MixerState* state, HookSco
   return scaled(post2_(mlp_(normed, state, here.sibling(prefix_ + ".mlp")), &post), config_.add2);
 }
 
-at::Tensor Block::forward(at::Tensor x, MixerState* state, HookRun& run, MixerForm form,
-                          const std::optional<std::vector<int64_t>>& read, bool& pruned, SharedValues& shared) const {
+at::Tensor Block::forward(at::Tensor x, MixerState* state, HookRun& run, MixerRun how, bool& pruned,
+                          SharedValues& shared) const {
   HookScope here(&run, prefix_);
   HookScope ln1 = here.sibling(prefix_ + ".ln1"), ln2 = here.sibling(prefix_ + ".ln2");
   const bool post_norm = config_.wiring == Wiring::kPostNorm, any = here.any();
   x = here.apply("hook_resid_pre", x);
   at::Tensor normed = post_norm ? x : ln1_(x, &ln1);
-  MixerRun how{form, any ? std::nullopt : read};
+  if (any) how.read.reset();
   at::Tensor attn_out = mix(x, normed, state, here, how, shared);
   if (how.read) {
     at::Tensor index = position_index(*how.read, x.device());

@@ -18,10 +18,9 @@ class Block {
  public:
   Block(const LayerConfig& config, const ModelConfig& model, const ModelWeights& weights, int64_t index);
 
-  // read: relative positions whose residual is wanted (last block only); unset: all. pruned: set when the result holds
+  // how.read: relative positions whose residual is wanted (last block only); unset: all. pruned: set when the result holds
   // just these.
-  at::Tensor forward(at::Tensor x, MixerState* state, HookRun& run, MixerForm form,
-                     const std::optional<std::vector<int64_t>>& read, bool& pruned, SharedValues& shared) const;
+  at::Tensor forward(at::Tensor x, MixerState* state, HookRun& run, MixerRun how, bool& pruned, SharedValues& shared) const;
   // Only what the mixer leaves for later layers; x enters the block.
   void leave(const at::Tensor& x, MixerState* state, SharedValues& shared) const;
 

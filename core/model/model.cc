@@ -23,6 +23,7 @@ Model::Model(ModelConfig config, std::shared_ptr<const ModelWeights> weights)
   final_norm_ = std::make_unique<Norm>(make_norm(config_.final_norm, *weights_, "ln_final"));
   for (size_t i = 0; i < config_.layers.size(); ++i)
     blocks_.push_back(std::make_unique<Block>(config_.layers[i], config_, *weights_, static_cast<int64_t>(i)));
+  causal_ = config_.causal();
   check_shared();
 }
 
@@ -103,6 +104,9 @@ at::Tensor Model::unembed(const at::Tensor& x, HookScope& top) const {
 ForwardResult Model::forward(const at::Tensor& tokens, const HookPlan& plan, RunState* state) const {
   int64_t first_pos = state ? state->position : 0, n_pos = tokens.size(tokens.dim() - 1);
   check_tokens(tokens, first_pos);
+  if (state && (state->keep || first_pos > 0) && !causal_)
+    throw Error(StatusCode::kUnsupported, "this model reads in both directions, so a run cannot go on from an earlier one",
+                config_.name, "run the whole sequence at once; such a model fills masks and does not continue a prompt");
   bool gradients = false;
   for (const Capture& c : plan.captures()) gradients = gradients || c.gradient;
   at::AutoGradMode grad_mode(gradients || at::GradMode::is_enabled());
@@ -161,7 +165,8 @@ ForwardResult Model::forward(const at::Tensor& tokens, const HookPlan& plan, Run
     const Block& block = *blocks_[static_cast<size_t>(l)];
     // The last block need not finish positions nobody reads, unless a later position reads them.
     bool prune = l + 1 == n_layers && read && !reads_after && !keep && block.can_prune();
-    x = block.forward(x, state_of(l), run, plan.form, prune ? read : std::nullopt, pruned, shared);
+    MixerRun how{plan.form, prune ? read : std::nullopt, state ? state->length : 0};
+    x = block.forward(x, state_of(l), run, how, pruned, shared);
   }
   if (state) {
     state->first_layer = 0;
@@ -182,6 +187,7 @@ RunState RunState::select_batch(const at::Tensor& rows) const {
   RunState out;
   out.position = position;
   out.first_layer = first_layer;
+  out.length = length;
   out.keep = keep;
   out.layers.resize(layers.size());
   for (size_t i = 0; i < layers.size(); ++i)

@@ -25,6 +25,7 @@ struct RunState {
   // first_layer (its resid_pre). Both are cleared by the run.
   int64_t first_layer = 0;
   at::Tensor residual;
+  int64_t length = 0;                  // of the whole sequence, where this run is a part of a known one (angles may depend on it)
   bool keep = true;                    // false: leave `layers` and `position` as they were (prefix shared by many runs)
 
   // Rows of every layer's tensors: copies of row i of the prefix for each index, e.g. {0,0,1,1}. No copy where one row
@@ -57,7 +58,8 @@ class Model {
 
   // tokens [batch, pos] int64, on any device. state: null, or where to start and what to keep. Autograd is on only when
   // the plan captures with gradient or the caller has gradients enabled and asks for them through leaves.
-  // Throws Error(kBadInput): ids outside the vocabulary, positions beyond a hard context; Error(kNotFound): unknown hook.
+  // Throws Error(kBadInput): ids outside the vocabulary, positions beyond a hard context; Error(kNotFound): unknown hook;
+  // Error(kUnsupported): state to be kept by a model that is not causal.
   ForwardResult forward(const at::Tensor& tokens, const HookPlan& plan = {}, RunState* state = nullptr) const;
 
   const ModelConfig& config() const { return config_; }
@@ -81,6 +83,7 @@ class Model {
   std::shared_ptr<const ModelWeights> weights_;
   std::shared_ptr<const HookCatalogue> catalogue_;
   std::unique_ptr<Norm> embed_norm_, final_norm_;
+  bool causal_ = true;
   std::vector<std::unique_ptr<Block>> blocks_;
 };
 

@@ -133,6 +133,7 @@ inline SharedValues shared_values(const MixerInfo& info, const at::Tensor& x, in
   return out;
 }
 
+// Every run counts as a part of a sequence of 512 tokens, so that angles that depend on the length are the same in all.
 inline at::Tensor run_mixer(const TokenMixer& mixer, const at::Tensor& x, const RunArgs& args = {}) {
   const HookPlan nothing;
   const HookCatalogue catalogue = catalogue_of(mixer.info());
@@ -141,7 +142,7 @@ inline at::Tensor run_mixer(const TokenMixer& mixer, const at::Tensor& x, const 
               args.cache ? args.cache : &unused);
   HookScope scope(&run, kPrefix);
   SharedValues shared = shared_values(mixer.info(), x, args.first_pos);
-  at::Tensor y = mixer.forward({x, args.split, &shared}, args.state, scope, {args.form, args.read});
+  at::Tensor y = mixer.forward({x, args.split, &shared}, args.state, scope, {args.form, args.read, 512});
   run.finish();
   return y;
 }

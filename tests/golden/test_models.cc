@@ -237,6 +237,7 @@ TEST_P(GoldenModel, DecodingGivesTheLogitsOfTheFullRun) {
   const double allowed = inexact(c) ? inexact(c)->values : 1e-4;
   int64_t split = ids.size(1) - 5;
   RunState state;
+  state.length = ids.size(1);                          // rotary angles that depend on it are then those of the full run
   at::Tensor head = model_->forward(ids.slice(1, 0, split), {}, &state).logits;
   EXPECT_TRUE(close(head, want.slice(1, 0, split), allowed, 1e-4));
   for (int64_t t = split; t < ids.size(1); ++t) {
@@ -266,6 +267,7 @@ TEST_P(GoldenModel, ResumingInsideTheStackChangesNothing) {
   ForwardResult full = model_->forward(ids, plan);
   int64_t layer = static_cast<int64_t>(model_->config().layers.size()) - 1, pos = 7;
   RunState prefix;
+  prefix.length = ids.size(1);
   HookPlan quiet;
   quiet.logits = false;
   quiet.capture("blocks.*.hook_resid_post", {-1});
@@ -281,6 +283,7 @@ TEST_P(GoldenModel, ResumingInsideTheStackChangesNothing) {
   // The same from a prefix that was itself run from that layer on.
   at::Tensor entry = full.cache.get("blocks." + std::to_string(layer) + ".hook_resid_pre");
   RunState inside;
+  inside.length = ids.size(1);
   inside.first_layer = layer;
   inside.residual = entry.slice(1, 0, pos);
   model_->forward(ids.slice(1, 0, pos), quiet, &inside);

@@ -9,6 +9,7 @@ namespace {
 ModelConfig read(const Json& config, const std::string& where) {
   Decoder d = read_decoder(config, where);
   d.all_norms({NormConfig::Kind::kLayer, json_float(config, "layer_norm_eps", 1e-5, where), true, true});
+  d.attention().set("num_kv_heads", d.heads);          // the library never groups them, whatever the config repeats
   if (json_bool(config, "use_parallel_residual", true, where)) d.layer.wiring = Wiring::kParallel;
   const bool bias = json_bool(config, "attention_bias", true, where);
   d.qkv_bias(bias);

@@ -176,8 +176,7 @@ at::Tensor join(const MixerState* state, const char* name, const at::Tensor& now
 }
 
 // Rotates queries of chosen positions: each unbroken run of them at its own first position.
-at::Tensor rotate_rows(const at::Tensor& q, const QueryRows& rows, int64_t first_pos, const Rope& rope) {
-  const int64_t length = first_pos + rows.tokens;
+at::Tensor rotate_rows(const at::Tensor& q, const QueryRows& rows, int64_t first_pos, int64_t length, const Rope& rope) {
   if (!rows.read) return rope.turn(q, first_pos, length);
   const std::vector<int64_t>& read = *rows.read;
   std::vector<at::Tensor> parts;
@@ -238,8 +237,9 @@ class SoftmaxAttention : public TokenMixer {
     // A window keeps fewer keys than there were positions; without a plan the kept ones are all that is known.
     const int64_t first_pos = std::max(hooks.first_pos(), past);
     if (c_.rope.any()) {
-      q = hooks.apply("hook_rot_q", rotate_rows(q, rows, first_pos, c_.rope));
-      k = hooks.apply("hook_rot_k", c_.rope.turn(k, first_pos, first_pos + rows.tokens));
+      const int64_t length = std::max(run.length, first_pos + rows.tokens);
+      q = hooks.apply("hook_rot_q", rotate_rows(q, rows, first_pos, length, c_.rope));
+      k = hooks.apply("hook_rot_k", c_.rope.turn(k, first_pos, length));
     }
     k = join(state, "k", k);
     v = join(state, "v", v);

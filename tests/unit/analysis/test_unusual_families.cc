@@ -1,5 +1,6 @@
-// Analyses on models whose embeddings are normed and whose states are erased by another key than the one written with: the
-// parts still add up, and a number that has no meaning there is missing, not zero.
+// Analyses on models that are built unlike GPT-2 and Llama: normed embeddings, norms behind the parts, parallel blocks, no
+// MLP, no norm, attention in both directions, states erased by another key than the one written with. The parts still add
+// up, patching still does what a plain run does, and a number that has no meaning there is missing, not zero.
 #include <gtest/gtest.h>
 
 #include "tests/golden_path.h"
@@ -16,7 +17,8 @@ class UnusualFamily : public ::testing::TestWithParam<const char*> {
  protected:
   void SetUp() override {
     model_ = testing::load_test_model(testing::golden_path(std::string("golden/models/") + GetParam()));
-    data_ = testing::dataset_of(testing::random_ids(3, 10, model_->config().vocab_size, 5));
+    if (model_->config().hard_context) length_ = std::min(length_, model_->config().context_length);
+    data_ = testing::dataset_of(testing::random_ids(3, length_, model_->config().vocab_size, 5));
     for (PromptPair& p : data_.pairs) {
       p.answer_ids = {3};
       p.wrong_ids = {7};
@@ -24,6 +26,7 @@ class UnusualFamily : public ::testing::TestWithParam<const char*> {
   }
   std::unique_ptr<Model> model_;
   Dataset data_;
+  int64_t length_ = 10;
 };
 
 TEST_P(UnusualFamily, DirectAttributionsAddUpToTheLogitDifference) {
@@ -35,6 +38,49 @@ TEST_P(UnusualFamily, DirectAttributionsAddUpToTheLogitDifference) {
   }
   ASSERT_GE(gap, 0);
   EXPECT_LT(gap, 1e-4) << "of a difference of " << total;
+}
+
+// A grid of patches against one plain run a cell, of the residual at a position and of a whole layer's output.
+class PatchedFamily : public UnusualFamily {};
+
+TEST_P(PatchedFamily, PatchingIsARunWithTheValueReplaced) {
+  const int64_t layers = static_cast<int64_t>(model_->config().layers.size()), length = length_;
+  for (PromptPair& p : data_.pairs) {
+    p.corrupted_ids = p.clean_ids;
+    p.corrupted_ids[4] = (p.corrupted_ids[4] + 11) % model_->config().vocab_size;
+  }
+  const PromptPair& pair = data_.pairs[0];
+  auto ids = [](const std::vector<int64_t>& v) { return at::tensor(v, at::kLong).unsqueeze(0); };
+  for (const char* site : {"resid_pre", "attn_out"}) {
+    AnalysisResult r = run_whole("activation_patching", *model_, data_, {{"site", site}, {"metric", "logit_diff"}});
+    at::Tensor value = array_of(r, "value_prompts");
+    for (int64_t l = 0; l < layers; ++l)
+      for (int64_t pos : {int64_t{2}, int64_t{4}, length - 1}) {
+        const std::string point = "blocks." + std::to_string(l) + ".hook_" + site;
+        at::Tensor source = model_->forward(ids(pair.clean_ids), HookPlan().capture(point)).cache.get(point);
+        HookPlan plan;
+        plan.edit(point, [&](const at::Tensor& x, int64_t) {
+          at::Tensor y = x.clone();
+          y.select(1, pos).copy_(source.select(1, pos));
+          return y;
+        });
+        at::Tensor logits = model_->forward(ids(pair.corrupted_ids), plan).logits[0][length - 1];
+        const double want = (logits[3] - logits[7]).item<double>(), got = value[l][pos][0].item<double>();
+        EXPECT_NEAR(got, want, 1e-4 * std::max(1.0, std::abs(want))) << site << " of layer " << l << ", position " << pos;
+      }
+  }
+}
+
+class NotAdditive : public UnusualFamily {};
+
+TEST_P(NotAdditive, DirectAttributionSaysWhyItCannot) {
+  try {
+    run_whole("dla", *model_, data_);
+    ADD_FAILURE() << "ran";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.status().code(), StatusCode::kUnsupported);
+    EXPECT_NE(std::string(e.what()).find("adds up"), std::string::npos) << e.what();
+  }
 }
 
 class ErasedByAnotherKey : public UnusualFamily {};
@@ -53,9 +99,16 @@ std::string test_name(const ::testing::TestParamInfo<const char*>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, UnusualFamily,
-                         ::testing::Values("fla-rwkv6", "fla-rwkv7", "hf-rwkv", "fla-kda", "fla-comba", "fla-mesa_net",
+                         ::testing::Values("hf-gemma2", "hf-gemma3", "hf-olmo2", "hf-phi", "hf-bloom", "hf-opt",
+                                           "induction-2l-attn-only",
+                                           "fla-rwkv6", "fla-rwkv7", "hf-rwkv", "fla-kda", "fla-comba", "fla-mesa_net",
                                            "fla-gated_deltaproduct", "fla-forgetting_transformer"),
                          test_name);
+INSTANTIATE_TEST_SUITE_P(Models, PatchedFamily,
+                         ::testing::Values("hf-gemma2", "hf-olmo2", "hf-phi", "hf-gpt_neo", "hf-mistral", "hf-bert",
+                                           "induction-2l-attn-only", "fla-rwkv6", "fla-rwkv7"),
+                         test_name);
+INSTANTIATE_TEST_SUITE_P(Models, NotAdditive, ::testing::Values("hf-bert"), test_name);
 // Those with `attn.hook_erase_key`; where the key that is written with erases, the tests of `states` hold.
 INSTANTIATE_TEST_SUITE_P(Models, ErasedByAnotherKey, ::testing::Values("fla-rwkv7", "fla-comba"), test_name);
 
