@@ -57,7 +57,7 @@ TEST_P(StateSpaceGolden, EveryCaseInEveryForm) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, StateSpaceGolden, ::testing::Values("mamba1", "mamba2"),
+INSTANTIATE_TEST_SUITE_P(Files, StateSpaceGolden, ::testing::Values("mamba1", "mamba2", "log_linear_attn"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

@@ -85,6 +85,12 @@ TEST(Families, MambaFormats) {
   EXPECT_TRUE(layer(before).get_bool("norm_before_gate"));
   EXPECT_EQ(layer(with("time_step_limit", Json{0.01, 0.5})).get_float("dt_max"), 0.5);
   EXPECT_FALSE(layer(with("time_step_limit", Json{0.0, Json{{"__float__", "Infinity"}}})).has("dt_max"));
+  // 15 levels cover 2^14 tokens.
+  Json log_linear = with("model_type", "log_linear_mamba2");
+  log_linear["norm_eps"] = 1e-5;
+  EXPECT_EQ(families::read_model_config(log_linear, "config.json").config.context_length, 16384);
+  log_linear["dt_limit"] = Json{0.01, 0.5};
+  expect_words(refusal(log_linear), {"dt_limit", "log_linear_mamba2"});
   // Ties are the default of transformers' Mamba, of no other.
   auto tied = [](const Json& c) { return families::read_model_config(c, "config.json").config.tied_unembedding; };
   Json mamba = fla("mamba");
