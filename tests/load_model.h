@@ -6,6 +6,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include <cstdlib>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -17,9 +18,12 @@
 
 namespace microtome::testing {
 
-inline std::unique_ptr<Model> load_test_model(const std::string& folder, at::ScalarType dtype = at::kFloat) {
+// change: what a test sets otherwise than config.json says.
+inline std::unique_ptr<Model> load_test_model(const std::string& folder, at::ScalarType dtype = at::kFloat,
+                                              const std::function<void(ModelConfig&)>& change = {}) {
   Checkpoint checkpoint = Checkpoint::open(folder).value();
   auto [family, config] = families::read_model_config(checkpoint.config(), folder + "/config.json");
+  if (change) change(config);
   const char* device = std::getenv("MICROTOME_TEST_DEVICE");
   auto weights = load_weights(checkpoint, *family, config, parse_device(device && *device ? device : "cpu"), dtype);
   return std::make_unique<Model>(config, weights);

@@ -44,6 +44,11 @@ at::Tensor incoming(const at::Tensor& given, at::IntArrayRef want, const at::Ten
   return t;
 }
 
+// skip v by query heads: [batch, pos, head, d_v].
+at::Tensor skipped(const RecurrenceInput& in) {
+  return to_heads(in.v * in.skip.view({1, 1, -1, 1}), 2, in.q.size(2), "v");
+}
+
 }  // namespace
 
 RecurrenceInput RecurrenceInput::slice(int64_t from, int64_t to) const {
@@ -51,7 +56,7 @@ RecurrenceInput RecurrenceInput::slice(int64_t from, int64_t to) const {
   auto part = [&](const at::Tensor& t, int64_t each = 1) {
     return t.defined() ? t.slice(1, from * each, to * each) : t;
   };
-  return {part(q), part(k, steps), part(v, steps), part(g), part(beta, steps), scale, part(a), part(b), u, steps};
+  return {part(q), part(k, steps), part(v, steps), part(g), part(beta, steps), scale, part(a), part(b), u, steps, skip};
 }
 
 // (u . q_t k_t) v_t: what a read-out before the write still sees of its own token.
@@ -84,6 +89,7 @@ void LinearRecurrence::align(RecurrenceInput& in, RecurrentState& state) const {
   if (in.a.defined()) in.a = to_heads(in.a.to(type), 2, heads, "a");
   if (in.b.defined()) in.b = to_heads(in.b.to(type), 2, heads, "b");
   if (in.u.defined()) in.u = to_heads(in.u.to(type), 0, heads, "u");
+  if (in.skip.defined()) in.skip = to_heads(in.skip.to(type), 0, heads, "the skip");
   in.q = in.q.to(type);
   if (in.q.size(2) < heads) in.q = to_heads(in.q, 2, heads, "q");
   if (in.q.size(2) % heads != 0)
@@ -169,7 +175,9 @@ at::Tensor LinearRecurrence::read_only(const RecurrenceInput& in, RecurrentState
   int64_t border = read.empty() ? T : read.front() / kReadBorder * kReadBorder;
   if (border > 0) form_for(form, border)(in.slice(0, border), state, false);
   if (read.empty()) return in.q.new_zeros({in.q.size(0), 0, in.q.size(2), in.v.size(3)});
-  at::Tensor z = form_for(form, T - border)(in.slice(border, T), state, true);
+  RecurrenceInput rest = in.slice(border, T);
+  at::Tensor z = form_for(form, T - border)(rest, state, true);
+  if (in.skip.defined()) z = z + skipped(rest);
   at::Tensor index = at::tensor(read, at::TensorOptions().dtype(at::kLong)).to(z.device()) - border;
   return z.index_select(1, index);
 }
@@ -186,6 +194,7 @@ at::Tensor LinearRecurrence::run(RecurrenceInput in, RecurrentState& state, Hook
   const RecurrentState before = state;
   at::Tensor z = stepped ? spans(in, state, hooks, run.form)
                          : form_for(run.form, in.positions())(in, state, true);
+  if (in.skip.defined()) z = z + skipped(in);
   if (pattern_wanted) z = implied(in, before, zero_before, z, hooks, run.form);
   if (run.read) z = z.index_select(1, at::tensor(*run.read, at::TensorOptions().dtype(at::kLong)).to(z.device()));
   return z;
@@ -259,6 +268,8 @@ at::Tensor LinearRecurrence::implied(const RecurrenceInput& in, const RecurrentS
   RecurrentState from_zero = before;
   from_zero.S = at::Tensor();
   at::Tensor a = pattern(in, from_zero, form);
+  if (in.skip.defined())
+    a = a + at::eye(a.size(3), a.options()) * to_heads(in.skip, 0, a.size(1), "the skip").view({1, -1, 1, 1});
   at::Tensor v = to_heads(in.v, 2, in.q.size(2), "v").transpose(1, 2);
   at::Tensor share;                        // what the incoming state alone contributes
   if (!zero_before) {

@@ -20,7 +20,8 @@
 namespace microtome::mixers {
 
 // Some kinds have more than that: several writes a token (steps), a transition that is diagonal plus low rank (a, b), a
-// read-out before the write with a bonus for the token's own key (u). They say so in Kind.
+// read-out before the write with a bonus for the token's own key (u). They say so in Kind. A skip is nothing the forms
+// know of: the driver adds it to z and to the pattern's diagonal.
 //
 // Tokens of one span. Query head h reads state head h / (heads of q / state heads).
 struct RecurrenceInput {
@@ -32,6 +33,8 @@ struct RecurrenceInput {
   at::Tensor a, b;           // [batch, pos, state head, d_k]: what of the state is answered, and where that is written
   at::Tensor u;              // [state head, d_k]
   int64_t steps = 1;         // writes a token; the entry of token t, step j is t * steps + j
+  at::Tensor skip;           // [state head]: z_t also gets skip v_t, past the state; undefined: nothing. Needs steps 1
+
 
   int64_t positions() const { return q.size(1); }
   RecurrenceInput slice(int64_t from, int64_t to) const;
@@ -85,7 +88,7 @@ class LinearRecurrence {
 
   // A [batch, head, q_pos, k_pos] with z_t = sum_s A[t, s] v_s when S_0 is zero (a normaliser keeps its z_0): the
   // recurrence run on values that are one-hot over time, or its closed form where that is one matrix product. 256
-  // queries at a time. With several steps a token k_pos counts them.
+  // queries at a time. With several steps a token k_pos counts them. Without the skip.
   at::Tensor pattern(RecurrenceInput in, RecurrentState state, MixerForm form) const;
 
  private:

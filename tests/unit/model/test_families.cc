@@ -11,6 +11,11 @@ Json fla(const std::string& type) {
               {"intermediate_size", 96}, {"vocab_size", 97}};
 }
 
+Json mamba2() {
+  return Json{{"model_type", "mamba2"}, {"hidden_size", 64}, {"num_heads", 4}, {"head_dim", 32}, {"num_hidden_layers", 2},
+              {"n_groups", 2}, {"layer_norm_epsilon", 1e-5}, {"vocab_size", 97}};
+}
+
 std::string refusal(const Json& config) {
   try {
     families::read_model_config(config, "config.json");
@@ -27,6 +32,8 @@ void expect_words(const std::string& text, std::initializer_list<const char*> wo
 TEST(Families, ReadTheirDefaults) {
   for (const char* type : {"gated_deltaproduct", "kda", "comba", "mesa_net"}) EXPECT_EQ(refusal(fla(type)), "") << type;
   for (const char* type : {"rwkv6", "forgetting_transformer", "rwkv"}) EXPECT_EQ(refusal(fla(type)), "") << type;
+  for (const char* type : {"mamba", "falcon_mamba"}) EXPECT_EQ(refusal(fla(type)), "") << type;
+  EXPECT_EQ(refusal(mamba2()), "");
   Json rwkv7 = fla("rwkv7");
   rwkv7.erase("num_heads");
   EXPECT_EQ(refusal(rwkv7), "");
@@ -52,6 +59,45 @@ TEST(Families, RefuseByName) {
   expect_words(with("rwkv7", "value_dim", Json::array({64})), {"value_dim", "1 entries", "2"});
   expect_words(with("rwkv7", "hidden_act", "softsign"), {"hidden_act", "softsign", "sqrelu"});
   expect_words(with("rwkv", "layer_norm_epsilon", -1.0), {"epsilon"});
+  expect_words(with("mamba", "hidden_act", "gelu"), {"hidden_act", "gelu", "silu"});
+  expect_words(with("mamba", "time_step_rank", "half"), {"time_step_rank", "half"});
+  expect_words(with("falcon_mamba", "mixer_rms_eps", 0.0), {"mixer_rms_eps", "0"});
+}
+
+TEST(Families, MambaFormats) {
+  auto layer = [](const Json& c) { return families::read_model_config(c, "config.json").config.layers.at(0).mixer_params; };
+  auto with = [](const char* key, Json value) {
+    Json c = mamba2();
+    c[key] = std::move(value);
+    return c;
+  };
+  expect_words(refusal(with("num_heads", 3)), {"num_heads 3", "head_dim 32", "128"});
+  expect_words(refusal(with("n_groups", 3)), {"num_heads 4", "n_groups 3"});
+  expect_words(refusal(with("time_step_limit", Json{0.1, 0.05})), {"time_step_limit", "0.1", "0.05"});
+  expect_words(refusal(with("time_step_limit", Json::array({0.1}))), {"time_step_limit", "two numbers"});
+  expect_words(refusal(with("D_has_hdim", true)), {"D_has_hdim"});
+  expect_words(refusal(with("rms_norm", false)), {"rms_norm", "false"});
+  EXPECT_EQ(layer(mamba2()).get_int("norm_groups"), 2);
+  // Which comes first, norm or gate, is a choice in flash-linear-attention's format alone.
+  Json before = with("norm_before_gate", true);
+  EXPECT_FALSE(layer(before).get_bool("norm_before_gate"));
+  before["norm_eps"] = 1e-5;
+  EXPECT_TRUE(layer(before).get_bool("norm_before_gate"));
+  EXPECT_EQ(layer(with("time_step_limit", Json{0.01, 0.5})).get_float("dt_max"), 0.5);
+  EXPECT_FALSE(layer(with("time_step_limit", Json{0.0, Json{{"__float__", "Infinity"}}})).has("dt_max"));
+  // 15 levels cover 2^14 tokens.
+  Json log_linear = with("model_type", "log_linear_mamba2");
+  log_linear["norm_eps"] = 1e-5;
+  EXPECT_EQ(families::read_model_config(log_linear, "config.json").config.context_length, 16384);
+  log_linear["dt_limit"] = Json{0.01, 0.5};
+  expect_words(refusal(log_linear), {"dt_limit", "log_linear_mamba2"});
+  // Ties are the default of transformers' Mamba, of no other.
+  auto tied = [](const Json& c) { return families::read_model_config(c, "config.json").config.tied_unembedding; };
+  Json mamba = fla("mamba");
+  EXPECT_TRUE(tied(mamba));
+  mamba["norm_eps"] = 1e-5;
+  EXPECT_FALSE(tied(mamba));
+  EXPECT_FALSE(tied(mamba2()));
 }
 
 }  // namespace

@@ -90,7 +90,9 @@ INSTANTIATE_TEST_SUITE_P(Models, EveryPoint,
                                            "golden/models/fla-rwkv7", "golden/models/fla-rwkv6", "golden/models/hf-rwkv",
                                            "golden/models/fla-mesa_net", "golden/models/fla-forgetting_transformer",
                                            "golden/models/hf-gemma2", "golden/models/hf-olmo2", "golden/models/hf-phi",
-                                           "golden/models/hf-bert", "golden/models/induction-2l-attn-only"),
+                                           "golden/models/hf-bert", "golden/models/induction-2l-attn-only",
+                                           "golden/models/fla-mamba", "golden/models/hf-mamba2", "golden/models/hf-falcon_mamba",
+                                           "golden/models/fla-samba", "golden/models/fla-log_linear_mamba2"),
                          [](const auto& i) {
                            std::string n = std::string(i.param).substr(std::string(i.param).rfind('/') + 1);
                            std::replace(n.begin(), n.end(), '-', '_');
