@@ -84,7 +84,9 @@ INSTANTIATE_TEST_SUITE_P(Models, EveryPoint,
                                            "golden/models/fla-delta_net-negeig-gate", "golden/models/fla-gated_deltanet-gva-negeig",
                                            "golden/models/fla-hybrid-gla-attn", "golden/models/fla-gated_deltaproduct",
                                            "golden/models/fla-rwkv7", "golden/models/fla-rwkv6", "golden/models/hf-rwkv",
-                                           "golden/models/fla-mesa_net", "golden/models/fla-forgetting_transformer"),
+                                           "golden/models/fla-mesa_net", "golden/models/fla-forgetting_transformer",
+                                           "golden/models/fla-hgrn", "golden/models/fla-hgrn2", "golden/models/fla-gsa",
+                                           "golden/models/fla-abc"),
                          [](const auto& i) {
                            std::string n = std::string(i.param).substr(std::string(i.param).rfind('/') + 1);
                            std::replace(n.begin(), n.end(), '-', '_');
