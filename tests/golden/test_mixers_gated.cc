@@ -58,7 +58,7 @@ TEST_P(GatedMixerGolden, EveryCaseInEveryForm) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, GatedMixerGolden, ::testing::Values("hgrn", "hgrn2"),
+INSTANTIATE_TEST_SUITE_P(Files, GatedMixerGolden, ::testing::Values("hgrn", "hgrn2", "gsa", "abc", "lightning_attn", "rg_lru"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace
