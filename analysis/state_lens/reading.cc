@@ -15,9 +15,9 @@ using engine::has_point;
 constexpr int64_t kWrittenBudget = int64_t{1} << 24;  // numbers in the heads' writes held at a time
 constexpr int64_t kStateBudget = int64_t{1} << 25;    // numbers in the copies of a state held at a time
 
-// What meets the state: after rotary where the mixer has it.
+// What meets the state: after rotary, the solve or the slots' softmax where the mixer has one.
 std::string query_point(const Model& model, int64_t layer) {
-  for (const char* last : {"attn.hook_q_solved", "attn.hook_rot_q"})
+  for (const char* last : {"attn.hook_q_solved", "attn.hook_slot_read", "attn.hook_rot_q"})
     if (has_point(model, layer, last)) return last;
   return "attn.hook_q";
 }

@@ -94,10 +94,15 @@ void RecurrentLayer::convolve(at::Tensor (&qkv)[3], MixerState* state, HookScope
 
 at::Tensor RecurrentLayer::gate(const MixerInput& in) const {
   at::Tensor g = config_.gate_rank
-                     ? project_low_rank(in, "gate", weight("g_proj.0.weight"), weight("g_proj.1.weight"),
-                                        weight("g_proj.1.bias"), config_.heads, config_.heads)
-                     : project_heads(in, "gate", weight("g_proj.weight"), {}, config_.heads, config_.heads);
+                     ? project_low_rank(in, "gate", weight(config_.gate_name + ".0.weight"),
+                                        weight(config_.gate_name + ".1.weight"), weight(config_.gate_name + ".1.bias"),
+                                        config_.heads, config_.heads)
+                     : project_heads(in, "gate", weight(config_.gate_name + ".weight"), {}, config_.heads, config_.heads);
   return config_.gate == "sigmoid" ? at::sigmoid(g) : at::silu(g);
+}
+
+at::Tensor RecurrentLayer::projection(int role) const {
+  return weight((role == 0 ? config_.q_name : role == 1 ? config_.k_name : config_.v_name) + ".weight");
 }
 
 void RecurrentLayer::map_qkv(const at::Tensor (&qkv)[3], RecurrenceInput& r) const {
@@ -124,11 +129,14 @@ at::Tensor RecurrentLayer::project_steps(const MixerInput& in, const std::string
 at::Tensor RecurrentLayer::output(const at::Tensor& z, const at::Tensor& gate, HookScope& hooks) const {
   at::Tensor y = z;
   if (!config_.norm.empty()) {
-    y = rms_norm(y, config_.norm_affine ? weight(config_.norm) : at::Tensor(), config_.norm_eps);
+    const at::Tensor gain = config_.norm_affine ? weight(config_.norm) : at::Tensor();
+    if (config_.norm_silu) y = at::silu(y);
+    y = config_.norm_whole ? rms_norm(y.flatten(2), gain, config_.norm_eps).view(y.sizes())
+                           : rms_norm(y, gain, config_.norm_eps);
     y = point(hooks, "hook_z_normalized", y);
   }
   if (gate.defined()) y = y * gate;
-  return project_out(y, weight("o_proj.weight"), hooks);
+  return project_out(y, weight(config_.o_name + ".weight"), hooks);
 }
 
 at::Tensor RecurrentLayer::forward(const MixerInput& in, MixerState* state, HookScope& hooks,
@@ -137,9 +145,9 @@ at::Tensor RecurrentLayer::forward(const MixerInput& in, MixerState* state, Hook
   if (in.x.dim() != 3 || in.x.size(2) != c.d_model || in.x.size(1) < 1)
     throw Error(StatusCode::kBadInput, "x has shape " + shape_text(in.x.sizes()) + ", expected [batch, pos, " +
                                            std::to_string(c.d_model) + "] with pos at least 1", "mixer " + c.kind);
-  at::Tensor qkv[3] = {project_heads(in, "q", weight("q_proj.weight"), {}, c.q_heads, c.heads),
-                       project_steps(in, "k", weight("k_proj.weight"), c.k_heads),
-                       project_steps(in, "v", weight("v_proj.weight"), c.v_heads)};
+  at::Tensor qkv[3] = {project_heads(in, "q", projection(0), {}, c.q_heads, c.heads),
+                       project_steps(in, "k", projection(1), c.k_heads),
+                       project_steps(in, "v", projection(2), c.v_heads)};
   if (c.conv_size) convolve(qkv, state, hooks);
 
   RecurrenceInput r;
@@ -154,7 +162,7 @@ at::Tensor RecurrentLayer::forward(const MixerInput& in, MixerState* state, Hook
     r.k = point(hooks, "hook_rot_k", rotary(r.k, hooks.first_pos(), c.d_k, c.rope_theta, false));
   }
   if (c.decay_width) r.g = point(hooks, "hook_decay", decay(in));
-  if (c.beta_heads) r.beta = point(hooks, "hook_beta", beta(in));
+  if (c.beta_heads) r.beta = point(hooks, c.beta_point.c_str(), beta(in));
   r.scale = 1.0 / std::sqrt(static_cast<double>(c.d_k));
   // Step after step: [batch, pos, steps * head, …] → [batch, pos * steps, head, …].
   if (c.steps > 1)

@@ -20,6 +20,7 @@ namespace microtome::mixers {
 
 struct RecurrentLayerConfig {
   std::string kind;
+  std::string q_name = "q_proj", k_name = "k_proj", v_name = "v_proj", o_name = "o_proj", gate_name = "g_proj";
   int64_t d_model = 0;
   int64_t heads = 0;                 // rows of hook_z; also the number of split inputs
   int64_t q_heads = 0, k_heads = 0, v_heads = 0, state_heads = 0;
@@ -37,10 +38,14 @@ struct RecurrentLayerConfig {
   bool decay_input = false;          // the decay is computed from x
   int64_t beta_heads = 0;            // 0: no write strength
   bool beta_input = false;           // the write strength is computed from x
+  std::string beta_point = "hook_beta";
+  int64_t slots = 0;                 // the state has slots for rows instead of keys, and beta has a number a slot
   bool erase_key = false;            // what is erased is found by another key than it is written with
   bool normalized = false;           // the read-out is divided by a running normaliser
   std::string norm;                  // weight name of the RMS norm by head, "" without a norm
   bool norm_affine = true;
+  bool norm_whole = false;           // one norm over all heads together, its weight as long
+  bool norm_silu = false;            // the norm reads silu(z)
   double norm_eps = 1e-5;
   std::string gate;                  // "swish", "sigmoid" or "" without a gate
   int64_t gate_rank = 0;             // the gate's projection passes through that many channels, with a bias; 0: one matrix
@@ -78,9 +83,11 @@ class RecurrentLayer : public TokenMixer {
   // The recurrence itself, between its input's hook points and hook_z. kept: the layer's whole state, null where none is.
   virtual at::Tensor mix(RecurrenceInput& r, RecurrentState& s, MixerState* kept, HookScope& hooks,
                          const MixerRun& run) const;
+  // The matrix of q, k or v (role 0, 1, 2), [heads * width, d_model].
+  virtual at::Tensor projection(int role) const;
   // Log decay [batch, pos, decay head, decay_width], at least float32.
   virtual at::Tensor decay(const MixerInput& in) const { return {}; }
-  // Write strength [batch, pos, beta head], at least float32.
+  // Write strength [batch, pos, beta head], with slots [batch, pos, beta head, slot]; at least float32.
   virtual at::Tensor beta(const MixerInput& in) const { return {}; }
 
   const at::Tensor& weight(const std::string& name) const;     // must be there

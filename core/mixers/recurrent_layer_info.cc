@@ -91,7 +91,8 @@ MixerInfo layer_info(const RecurrentLayerConfig& c) {
   info.recurrent = true;
   info.heads = c.heads;
   info.kv_heads = c.state_heads;
-  info.d_k = c.d_k;
+  const int64_t rows = c.slots ? c.slots : c.d_k;
+  info.d_k = rows;
   info.d_v = c.head_v;
   info.forms = {MixerForm::kNaive, MixerForm::kChunk};
   info.inputs = {"q", "k", "v"};
@@ -127,11 +128,13 @@ MixerInfo layer_info(const RecurrentLayerConfig& c) {
   if (c.decay_width)
     add("hook_decay", {"batch", "pos", "head", "d_k"}, {-1, -1, c.decay_heads, c.decay_width}, false,
         c.decay_input ? "log of the decay" : "log of the decay, a constant of the head");
-  if (c.beta_heads)
-    add("hook_beta", {"batch", "pos", "head"}, {-1, -1, c.beta_heads * c.steps}, false, c.steps > 1 ? by_step : "");
+  if (c.beta_heads && c.slots)
+    add(c.beta_point.c_str(), {"batch", "pos", "head", "d_k"}, {-1, -1, c.beta_heads, c.slots}, false, "one a slot");
+  else if (c.beta_heads)
+    add(c.beta_point.c_str(), {"batch", "pos", "head"}, {-1, -1, c.beta_heads * c.steps}, false, c.steps > 1 ? by_step : "");
   const std::vector<std::string> matrix = {"batch", "pos", "head", "d_k", "d_v"};
-  add("hook_state", matrix, {-1, -1, c.state_heads, c.d_k, c.head_v}, true, over_kv);
-  add("hook_state_write", matrix, {-1, -1, c.state_heads, c.d_k, c.head_v}, true, over_kv);
+  add("hook_state", matrix, {-1, -1, c.state_heads, rows, c.head_v}, true, over_kv);
+  add("hook_state_write", matrix, {-1, -1, c.state_heads, rows, c.head_v}, true, over_kv);
   if (c.normalized)
     add("hook_state_normalizer", {"batch", "pos", "head", "d_k"}, {-1, -1, c.state_heads, c.d_k}, true, over_kv);
   add("hook_pattern", {"batch", "head", "q_pos", "k_pos"}, {-1, c.heads, -1, -c.steps}, true,
@@ -149,17 +152,17 @@ MixerInfo layer_info(const RecurrentLayerConfig& c) {
 
 std::vector<WeightSpec> layer_weights(const RecurrentLayerConfig& c) {
   check_layer(c);
-  std::vector<WeightSpec> w = {{"q_proj.weight", {c.q_heads * c.head_k, c.d_model}},
-                               {"k_proj.weight", {c.k_heads * c.steps * c.head_k, c.d_model}},
-                               {"v_proj.weight", {c.v_heads * c.steps * c.head_v, c.d_model}},
-                               {"o_proj.weight", {c.d_model, c.heads * c.head_v}}};
-  if (!c.gate.empty() && c.gate_rank == 0) w.push_back({"g_proj.weight", {c.heads * c.head_v, c.d_model}});
+  std::vector<WeightSpec> w = {{c.q_name + ".weight", {c.q_heads * c.head_k, c.d_model}},
+                               {c.k_name + ".weight", {c.k_heads * c.steps * c.head_k, c.d_model}},
+                               {c.v_name + ".weight", {c.v_heads * c.steps * c.head_v, c.d_model}},
+                               {c.o_name + ".weight", {c.d_model, c.heads * c.head_v}}};
+  if (!c.gate.empty() && c.gate_rank == 0) w.push_back({c.gate_name + ".weight", {c.heads * c.head_v, c.d_model}});
   if (!c.gate.empty() && c.gate_rank > 0) {
-    w.push_back({"g_proj.0.weight", {c.gate_rank, c.d_model}});
-    w.push_back({"g_proj.1.weight", {c.heads * c.head_v, c.gate_rank}});
-    w.push_back({"g_proj.1.bias", {c.heads * c.head_v}});
+    w.push_back({c.gate_name + ".0.weight", {c.gate_rank, c.d_model}});
+    w.push_back({c.gate_name + ".1.weight", {c.heads * c.head_v, c.gate_rank}});
+    w.push_back({c.gate_name + ".1.bias", {c.heads * c.head_v}});
   }
-  if (!c.norm.empty() && c.norm_affine) w.push_back({c.norm, {c.head_v}});
+  if (!c.norm.empty() && c.norm_affine) w.push_back({c.norm, {c.norm_whole ? c.heads * c.head_v : c.head_v}});
   if (c.conv_size) {
     const std::array<std::pair<const char*, int64_t>, 3> convs = {{{"q_conv1d", c.q_heads * c.head_k},
                                                                    {"k_conv1d", c.k_heads * c.steps * c.head_k},

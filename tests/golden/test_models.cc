@@ -199,16 +199,21 @@ TEST_P(GoldenModel, StatesAfterThePrompt) {
       if (s) {
         at::Tensor want = *s;
         // fla 0.6.0 caches these as [B, H, V, K]; ours is always d_k × d_v.
-        if (info.kind == "gla" || info.kind == "gated_delta_rule" || info.kind == "kda") want = want.transpose(-1, -2);
-        // MesaNet lists the keys' covariance first.
-        at::Tensor got = tensors.count("Hkk") ? tensors.at("Hkk") : tensors.at("S");
-        if (info.kind == "mamba2") want = want.transpose(-1, -2);
+        const std::set<std::string> transposed = {"gla", "gated_delta_rule", "kda", "hgrn2", "mamba2"};
+        if (transposed.count(info.kind)) want = want.transpose(-1, -2);
         if (info.kind == "mamba1") want = want.unsqueeze(-1);
+        // MesaNet lists the keys' covariance first, slot memories the keys' slots.
+        const char* first = tensors.count("Hkk") ? "Hkk" : tensors.count("Hk") ? "Hk" : "S";
+        at::Tensor got = tensors.at(first);
+        if (want.dim() == 2) got = got.reshape_as(want);         // a number a channel
+        // ABC's reference keeps sums over tokens, ours means and the logarithm of what they are divided by.
+        if (tensors.count("lse")) got = got * tensors.at("lse").exp().unsqueeze(2);
         if (got.size(1) != want.size(1)) got = got.repeat_interleave(want.size(1) / got.size(1), 1);
         check(got, want);
       }
       if (const at::Tensor* z = find(fla + "recurrent_state.1")) {
         if (tensors.count("z")) check(tensors.at("z").reshape_as(*z), *z);
+        else if (tensors.count("lse")) check(tensors.at("S") * tensors.at("lse").exp().unsqueeze(3), *z);
         else check(tensors.at("S"), *z);
       }
       // Token shift keeps one input of each mixer.

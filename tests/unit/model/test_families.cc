@@ -31,6 +31,7 @@ void expect_words(const std::string& text, std::initializer_list<const char*> wo
 
 TEST(Families, ReadTheirDefaults) {
   for (const char* type : {"gated_deltaproduct", "kda", "comba", "mesa_net"}) EXPECT_EQ(refusal(fla(type)), "") << type;
+  for (const char* type : {"hgrn", "gsa", "abc"}) EXPECT_EQ(refusal(fla(type)), "") << type;
   for (const char* type : {"rwkv6", "forgetting_transformer", "rwkv"}) EXPECT_EQ(refusal(fla(type)), "") << type;
   for (const char* type : {"mamba", "falcon_mamba"}) EXPECT_EQ(refusal(fla(type)), "") << type;
   EXPECT_EQ(refusal(mamba2()), "");
@@ -54,6 +55,14 @@ TEST(Families, RefuseByName) {
   expect_words(with("mesa_net", "lambda_lower_bound", -1.0), {"lambda_lower_bound", "-1"});
   expect_words(with("forgetting_transformer", "window_size", 128), {"window_size", "128"});
   expect_words(with("forgetting_transformer", "num_kv_heads", 3), {"num_kv_heads 3", "num_heads 2"});
+  expect_words(with("hgrn", "use_short_conv", true), {"use_short_conv", "true"});
+  expect_words(with("hgrn", "expand_ratio", -1.0), {"expand_ratio", "0 and 64"});
+  expect_words(with("hgrn2", "expand_ratio", 48), {"hidden_size 64", "expand_ratio 48"});
+  expect_words(with("gsa", "feature_map", "t2r"), {"feature_map", "t2r", "swish"});
+  expect_words(with("gsa", "gate_logit_normalizer", 0.0), {"gate_logit_normalizer", "0"});
+  expect_words(with("gsa", "num_slots", -2), {"num_slots", "-2", "positive"});
+  expect_words(with("abc", "clamp_min", 40.0), {"clamp_min", "40", "clamp_max"});
+  expect_words(with("abc", "use_input_gate", true), {"use_input_gate", "true"});
   expect_words(with("rwkv6", "attn", Json{{"layers", {0}}}), {"attn"});
   expect_words(with("rwkv7", "value_dim", Json{64, 128}), {"value_dim", "different"});
   expect_words(with("rwkv7", "value_dim", Json::array({64})), {"value_dim", "1 entries", "2"});

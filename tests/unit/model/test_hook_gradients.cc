@@ -92,7 +92,9 @@ INSTANTIATE_TEST_SUITE_P(Models, EveryPoint,
                                            "golden/models/hf-gemma2", "golden/models/hf-olmo2", "golden/models/hf-phi",
                                            "golden/models/hf-bert", "golden/models/induction-2l-attn-only",
                                            "golden/models/fla-mamba", "golden/models/hf-mamba2", "golden/models/hf-falcon_mamba",
-                                           "golden/models/fla-samba", "golden/models/fla-log_linear_mamba2"),
+                                           "golden/models/fla-samba", "golden/models/fla-log_linear_mamba2",
+                                           "golden/models/fla-hgrn", "golden/models/fla-hgrn2", "golden/models/fla-gsa",
+                                           "golden/models/fla-abc"),
                          [](const auto& i) {
                            std::string n = std::string(i.param).substr(std::string(i.param).rfind('/') + 1);
                            std::replace(n.begin(), n.end(), '-', '_');
