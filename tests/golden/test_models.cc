@@ -21,7 +21,6 @@ using testing::load_test_model;
 
 // Reference checkpoints of a known model_type that are not read yet, each with its reason. Everything else is.
 const std::map<std::string, const char*> kNotYet = {
-    {"hf-gpt2-legacybin", "pytorch_model.bin"},
 };
 
 // Cases whose reference is itself less exact than the tolerances, by folder and case: what is allowed instead, absolute
