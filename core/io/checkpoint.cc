@@ -12,6 +12,7 @@
 
 #include "core/base/quote.h"
 #include "core/base/sha256.h"
+#include "core/io/torch_file.h"
 
 namespace microtome {
 namespace fs = std::filesystem;
@@ -24,8 +25,19 @@ struct Checkpoint::HashCache {
 namespace {
 
 constexpr char kConfig[] = "config.json";
-constexpr char kWeights[] = "model.safetensors";
-constexpr char kIndex[] = "model.safetensors.index.json";
+
+// How weights are stored, the preferred way first.
+struct Format {
+  const char* single;
+  const char* index;
+  const char* suffix;     // of shards
+  const char* name;
+};
+constexpr Format kFormats[] = {
+    {"model.safetensors", "model.safetensors.index.json", ".safetensors", "safetensors"},
+    {"pytorch_model.bin", "pytorch_model.bin.index.json", ".bin", "a file of torch.save"},
+};
+
 constexpr size_t kMaxConfigBytes = size_t{16} << 20;
 constexpr size_t kMaxIndexBytes = size_t{128} << 20;
 
@@ -59,18 +71,19 @@ std::string resolved(const fs::path& real_folder, const std::string& name) {
   return real.string();
 }
 
-void check_shard_name(const std::string& name, const std::string& where) {
+void check_shard_name(const std::string& name, const Format& format, const std::string& where) {
   const bool path_like = name.find_first_of("/\\:") != std::string::npos || name.find('\0') != std::string::npos;
   if (name.empty() || name == "." || name == ".." || path_like)
     bad("field 'weight_map' names the file " + in_quotes(name) + "; only a plain file name is allowed there", where,
         "shards must lie in the model folder");
-  if (!name.ends_with(".safetensors"))
-    throw Error(StatusCode::kUnsupported, "field 'weight_map' names " + in_quotes(name) + ", which is not safetensors",
-                where, "save the model again as safetensors");
+  if (!name.ends_with(format.suffix))
+    throw Error(StatusCode::kUnsupported, "field 'weight_map' names " + in_quotes(name) + ", which is not " + format.name +
+                " (" + format.suffix + ")", where, "save the model again as safetensors");
 }
 
 // Tensor name → shard file, every file name checked.
-std::map<std::string, std::string> read_weight_map(const std::string& path, const std::string& shown) {
+std::map<std::string, std::string> read_weight_map(const std::string& path, const Format& format,
+                                                   const std::string& shown) {
   const std::string text = read_text_file(path, kMaxIndexBytes).value();
   const Json index = parse_json(text, shown, {.max_bytes = kMaxIndexBytes}).value();
   if (!index.is_object()) bad("the index is not a JSON object", shown);
@@ -81,21 +94,51 @@ std::map<std::string, std::string> read_weight_map(const std::string& path, cons
   for (const auto& [tensor, file] : map->items()) {
     if (!file.is_string())
       bad("field 'weight_map', tensor " + in_quotes(tensor) + ": the file name is not a text", shown);
-    check_shard_name(file.get_ref<const std::string&>(), shown);
+    check_shard_name(file.get_ref<const std::string&>(), format, shown);
     out[tensor] = file.get<std::string>();
   }
   return out;
 }
 
 [[noreturn]] void refuse_no_weights(const fs::path& folder) {
-  for (const char* pickle : {"pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth", "model.pt"})
-    if (is_there(folder / pickle))
+  for (const char* other : {"consolidated.00.pth", "consolidated.safetensors", "model.pt", "tf_model.h5", "flax_model.msgpack"})
+    if (is_there(folder / other))
       throw Error(StatusCode::kUnsupported,
-                  "the folder holds its weights as a Python pickle only ('" + std::string(pickle) +
-                      "'), which can run code when it is read", folder.string(),
+                  "the folder holds its weights only as '" + std::string(other) + "', which is not read", folder.string(),
                   "re-save the model as safetensors: model.save_pretrained(FOLDER, safe_serialization=True)");
-  throw Error(StatusCode::kNotFound, "the folder holds neither model.safetensors nor model.safetensors.index.json",
-              folder.string(), "name a folder with a model in it");
+  throw Error(StatusCode::kNotFound, "the folder holds neither model.safetensors nor model.safetensors.index.json, nor "
+              "pytorch_model.bin or its index", folder.string(), "name a folder with a model in it");
+}
+
+struct Weights {
+  const Format* format = nullptr;
+  std::vector<std::string> files;
+  std::map<std::string, std::string> map;      // tensor → file; empty without an index
+  std::string index_where;
+};
+
+// One file wins over an index beside it, as in the libraries that write both.
+Weights find_weights(const fs::path& real, const std::string& folder) {
+  for (const Format& format : kFormats) {
+    Weights w;
+    w.format = &format;
+    w.index_where = (fs::path(folder) / format.index).string();
+    if (is_there(real / format.single)) {
+      w.files.emplace_back(format.single);
+      return w;
+    }
+    if (!is_there(real / format.index)) continue;
+    w.map = read_weight_map(resolved(real, format.index), format, w.index_where);
+    std::set<std::string> distinct;
+    for (const auto& [tensor, file] : w.map) distinct.insert(file);
+    w.files.assign(distinct.begin(), distinct.end());
+    for (const auto& file : w.files)
+      if (!is_there(real / file))
+        throw Error(StatusCode::kNotFound, "the shard " + in_quotes(file) + " is missing", w.index_where,
+                    "download the rest of the model");
+    return w;
+  }
+  refuse_no_weights(folder);
 }
 
 void hash_sized(Sha256& hash, std::string_view text) {
@@ -142,45 +185,34 @@ Result<Checkpoint> Checkpoint::open(const std::string& folder) {
     c.config_ = parse_json(c.config_text_, config_where, limits).value();
     if (!c.config_.is_object()) bad("config.json is not a JSON object", config_where);
 
-    // One file wins over an index beside it, as in the libraries that write both.
-    std::map<std::string, std::string> weight_map;
-    std::vector<std::string> shards;
-    const std::string index_where = (fs::path(folder) / kIndex).string();
-    if (is_there(real / kWeights)) {
-      shards.emplace_back(kWeights);
-    } else if (is_there(real / kIndex)) {
-      weight_map = read_weight_map(resolved(real, kIndex), index_where);
-      std::set<std::string> distinct;
-      for (const auto& [tensor, file] : weight_map) distinct.insert(file);
-      shards.assign(distinct.begin(), distinct.end());
-      for (const auto& shard : shards)
-        if (!is_there(real / shard))
-          throw Error(StatusCode::kNotFound, "the shard " + in_quotes(shard) + " is missing", index_where,
-                      "download the rest of the model");
-    } else {
-      refuse_no_weights(folder);
-    }
-
+    const Weights weights = find_weights(real, folder);
     std::vector<std::shared_ptr<const void>> keep;
-    for (size_t f = 0; f < shards.size(); ++f) {
+    for (size_t f = 0; f < weights.files.size(); ++f) {
       // Messages name the file as it stands in the folder, not the blob that a hub cache's link leads to.
-      const MappedFile mapping = MappedFile::open(resolved(real, shards[f])).value();
-      const std::string shown = (fs::path(folder) / shards[f]).string();
-      c.files_.push_back(SafetensorsFile::parse({mapping.data(), mapping.size()}, shown).value());
+      const MappedFile mapping = MappedFile::open(resolved(real, weights.files[f])).value();
+      const std::string shown = (fs::path(folder) / weights.files[f]).string();
+      const std::span<const uint8_t> bytes(mapping.data(), mapping.size());
       keep.push_back(mapping.keep_alive());
-      const auto& tensors = c.files_[f].tensors();
+      if (weights.format == &kFormats[0]) {
+        c.files_.push_back({mapping, SafetensorsFile::parse(bytes, shown).value().tensors()});
+      } else {
+        TorchTensors read = parse_torch_file(bytes, shown).value();
+        keep.push_back(read.copies);
+        c.files_.push_back({mapping, std::move(read.tensors)});
+      }
+      const auto& tensors = c.files_[f].tensors;
       for (size_t t = 0; t < tensors.size(); ++t) {
-        const auto mapped = weight_map.find(tensors[t].name);
-        if (mapped != weight_map.end() && mapped->second != shards[f]) continue;      // the index prefers another shard
+        const auto mapped = weights.map.find(tensors[t].name);
+        if (mapped != weights.map.end() && mapped->second != weights.files[f]) continue;   // the index prefers another
         if (!c.index_.emplace(tensors[t].name, std::pair(f, t)).second)
           bad("tensor " + in_quotes(tensors[t].name) + " is in two shards and the index does not say which one holds",
-              index_where);
+              weights.index_where);
       }
     }
-    for (const auto& [tensor, file] : weight_map)
+    for (const auto& [tensor, file] : weights.map)
       if (!c.index_.count(tensor))
         bad("tensor " + in_quotes(tensor) + " is not in the shard " + in_quotes(file) + " that the index names",
-            index_where);
+            weights.index_where);
     c.keep_ = std::make_shared<const std::vector<std::shared_ptr<const void>>>(std::move(keep));
     return c;
   } catch (...) {
@@ -190,7 +222,7 @@ Result<Checkpoint> Checkpoint::open(const std::string& folder) {
 
 const TensorEntry* Checkpoint::find(const std::string& name) const {
   const auto it = index_.find(name);
-  return it == index_.end() ? nullptr : &files_[it->second.first].tensors()[it->second.second];
+  return it == index_.end() ? nullptr : &files_[it->second.first].tensors[it->second.second];
 }
 
 std::vector<std::string> Checkpoint::names() const {
@@ -202,7 +234,7 @@ std::vector<std::string> Checkpoint::names() const {
 
 size_t Checkpoint::weight_bytes() const {
   size_t total = 0;
-  for (const auto& [name, place] : index_) total += files_[place.first].tensors()[place.second].bytes;
+  for (const auto& [name, place] : index_) total += files_[place.first].tensors[place.second].bytes;
   return total;
 }
 
@@ -213,14 +245,15 @@ Result<std::string> Checkpoint::weights_hash() const {
     Sha256 hash;
     hash_sized(hash, "microtome weights 1");
     for (const auto& [name, place] : index_) {
-      const TensorEntry& t = files_[place.first].tensors()[place.second];
+      const TensorEntry& t = files_[place.first].tensors[place.second];
       hash_sized(hash, name);
       hash_sized(hash, dtype_name(t.dtype));
       std::string shape;
       for (const int64_t dim : t.shape) shape += std::to_string(dim) + ",";
       hash_sized(hash, shape);
       hash.update(std::to_string(t.bytes) + ":");
-      hash_mapped(hash, t.data, t.bytes);
+      if (files_[place.first].maps(t)) hash_mapped(hash, t.data, t.bytes);
+      else hash.update(t.data, t.bytes);      // a copy of ours, which must not be given back
     }
     hash_sized(hash, config_text_);
     hash_->hex = hash.hex();

@@ -7,6 +7,7 @@
 
 #include "core/base/json.h"
 #include "core/base/quote.h"
+#include "core/io/look_alikes.h"
 
 namespace microtome {
 namespace {
@@ -34,21 +35,13 @@ uint64_t read_le64(const uint8_t* p) {
   return v;
 }
 
-// What people have by mistake where weights should be; empty when the bytes are none of these.
-void refuse_look_alikes(std::span<const uint8_t> bytes, const std::string& where) {
+void refuse_others(std::span<const uint8_t> bytes, const std::string& where) {
   // A header length that the file can hold is taken at its word: 640 begins like a pickle.
   if (bytes.size() >= 8 && read_le64(bytes.data()) <= bytes.size() - 8) return;
   const std::string_view head(reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 512));
-  if (head.starts_with("version https://git-lfs"))
-    bad("the file is a git-LFS pointer, not the weights themselves", where, "fetch the file with 'git lfs pull'");
-  std::string lower;
-  for (const char c : head.substr(std::min(head.size(), head.find_first_not_of(" \t\r\n"))))
-    lower += c >= 'A' && c <= 'Z' ? static_cast<char>(c | 0x20) : c;
-  if (lower.starts_with("<!doctype html") || lower.starts_with("<html") || lower.starts_with("<?xml"))
-    bad("the file is an HTML page, not safetensors", where, "download the file again; a login or error page was saved");
+  refuse_look_alikes(head, "safetensors", where);
   if (head.starts_with("PK\x03\x04") || head.starts_with("\x80\x02"))
     bad("the file is a PyTorch pickle, not safetensors", where, "save the model again as safetensors");
-  if (head.starts_with("GGUF")) bad("the file is GGUF, not safetensors", where, "use the model's safetensors files");
 }
 
 DType read_dtype(const std::string& word, const std::string& where) {
@@ -154,7 +147,7 @@ struct Parsed {
 
 Parsed parse_container(std::span<const uint8_t> bytes, const std::string& where) {
   if (bytes.empty()) bad("the file is empty", where);
-  refuse_look_alikes(bytes, where);
+  refuse_others(bytes, where);
   if (bytes.size() < 8)
     bad("the file is too short to be safetensors (" + std::to_string(bytes.size()) + " bytes)", where);
   const uint64_t length = read_le64(bytes.data());

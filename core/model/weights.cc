@@ -8,6 +8,7 @@
 
 #include "core/base/log.h"
 #include "core/families/family.h"
+#include "core/model/quantization.h"
 
 namespace microtome {
 namespace {
@@ -24,6 +25,8 @@ at::ScalarType scalar_type(DType d) {
     case DType::kF32: return at::kFloat;
     case DType::kF16: return at::kHalf;
     case DType::kBF16: return at::kBFloat16;
+    case DType::kF8E4M3: return at::kFloat8_e4m3fn;
+    case DType::kF8E5M2: return at::kFloat8_e5m2;
     case DType::kI64: return at::kLong;
     case DType::kI32: return at::kInt;
     case DType::kI16: return at::kShort;
@@ -34,7 +37,18 @@ at::ScalarType scalar_type(DType d) {
   }
 }
 
-bool is_float(DType d) { return d == DType::kF64 || d == DType::kF32 || d == DType::kF16 || d == DType::kBF16; }
+bool is_float(DType d) {
+  return d == DType::kF64 || d == DType::kF32 || d == DType::kF16 || d == DType::kBF16 || is_fp8(d);
+}
+
+// A stored weight's values, on the device; 8-bit floats times their scales.
+at::Tensor stored_values(const Checkpoint& c, const TensorEntry& e, const Quantization& q, c10::Device device, bool wide) {
+  at::Tensor t = tensor_of_entry(e, c.keep_alive());
+  if (!is_fp8(e.dtype)) return t;
+  const TensorEntry* scale = scale_of(c, e, q);
+  t = t.to(device);
+  return scale ? scaled_weight(t, tensor_of_entry(*scale, c.keep_alive()), q, wide) : t.to(wide ? at::kDouble : at::kFloat);
+}
 
 std::function<bool(const std::string&)> holder(const Checkpoint& c) {
   return [&c](const std::string& name) { return c.find(name) != nullptr; };
@@ -75,6 +89,7 @@ at::Tensor tensor_of_entry(const TensorEntry& entry, const std::shared_ptr<const
 
 std::vector<std::string> check_weights(const Checkpoint& checkpoint, const Family& family, const ModelConfig& config) {
   const std::string& where = checkpoint.folder();
+  const Quantization quantization = read_quantization(checkpoint.config(), where + "/config.json");
   std::set<std::string> used;
   for (const TensorBinding& b : family.bind(config, holder(checkpoint))) {
     const TensorEntry* e = checkpoint.find(b.source);
@@ -89,7 +104,12 @@ std::vector<std::string> check_weights(const Checkpoint& checkpoint, const Famil
                   ", expected " + shape_text(b.source_shape), where, "the checkpoint does not fit its config.json");
     if (!is_float(e->dtype))
       throw Error(StatusCode::kBadInput, "tensor '" + b.source + "' is stored as " + dtype_name(e->dtype), where,
-                  "weights must be F64, F32, F16 or BF16");
+                  "weights must be F64, F32, F16, BF16, F8_E4M3 or F8_E5M2");
+    if (const TensorEntry* scale = scale_of(checkpoint, *e, quantization)) {
+      used.insert(scale->name);
+      // Made for kernels that round activations too; these stay as they are.
+      if (b.source.ends_with("weight")) used.insert(b.source.substr(0, b.source.size() - 6) + "input_scale");
+    }
   }
   std::vector<std::string> unused;
   for (const std::string& name : checkpoint.names())
@@ -112,13 +132,14 @@ std::shared_ptr<const ModelWeights> load_weights(const Checkpoint& checkpoint, c
   out->device = device;
   out->dtype = dtype;
   out->warnings = check_weights(checkpoint, family, config);
+  const Quantization quantization = read_quantization(checkpoint.config(), checkpoint.folder() + "/config.json");
   std::map<std::string, at::Tensor> whole;             // sources that several bindings slice are moved once
   for (const TensorBinding& b : family.bind(config, holder(checkpoint))) {
     const TensorEntry* e = checkpoint.find(b.source);
     if (!e) continue;
     auto [it, fresh] = whole.try_emplace(b.source);
     if (fresh) {
-      at::Tensor t = tensor_of_entry(*e, checkpoint.keep_alive());
+      at::Tensor t = stored_values(checkpoint, *e, quantization, device, dtype == at::kDouble);
       if (check_values && t.numel() && !at::isfinite(t).all().item<bool>()) {
         bool nan = at::isnan(t).any().item<bool>();
         out->warnings.push_back("tensor '" + b.source + "' holds " + (nan ? "NaN" : "infinite") + " values (" +

@@ -69,8 +69,10 @@ TEST(Checkpoint, NamesWhatIsMissing) {
   EXPECT_HAS(refusal(folder, StatusCode::kNotFound), "config.json is missing");
   folder.put("config.json", "{}");
   EXPECT_HAS(refusal(folder, StatusCode::kNotFound), "neither model.safetensors nor");
-  folder.put("pytorch_model.bin", "PK\x03\x04");
+  folder.put("model.pt", "PK\x03\x04");
   EXPECT_HAS(refusal(folder, StatusCode::kUnsupported), "re-save the model as safetensors");
+  folder.put("pytorch_model.bin", "PK\x03\x04");
+  EXPECT_HAS(refusal(folder), "zip archive is damaged");
   folder.put("model.safetensors.index.json", R"({"weight_map":{"w":"a.safetensors"}})");
   EXPECT_HAS(refusal(folder, StatusCode::kNotFound), "shard 'a.safetensors' is missing");
   folder.put("a.safetensors", one_tensor("other"));
