@@ -38,6 +38,22 @@ MODELS = {
     "tiny-bigcode-mha": ("gpt_bigcode", dict(multi_query=False, n_embd=32, n_head=4, n_layer=2, n_inner=48, n_positions=64,
                                              tie_word_embeddings=True)),
     "tiny-qwen2-windows": ("qwen2", dict(use_sliding_window=True, sliding_window=7, max_window_layers=1)),
+    "tiny-opt": ("opt", dict(ffn_dim=48, word_embed_proj_dim=32, tie_word_embeddings=True)),
+    "tiny-qwen3": ("qwen3", dict(head_dim=16)),
+    "tiny-mistral": ("mistral", dict(sliding_window=7)),
+    "tiny-gemma": ("gemma", dict(head_dim=16, tie_word_embeddings=True)),
+    "tiny-gemma2": ("gemma2", dict(head_dim=16, tie_word_embeddings=True, sliding_window=7, query_pre_attn_scalar=24,
+                                   attn_logit_softcapping=5.0, final_logit_softcapping=8.0)),
+    "tiny-gemma3": ("gemma3_text", dict(head_dim=16, tie_word_embeddings=True, sliding_window=7, query_pre_attn_scalar=24,
+                                        layer_types=["sliding_attention", "full_attention"])),
+    "tiny-bloom": ("bloom", dict(n_head=6, hidden_size=36, n_layer=2, tie_word_embeddings=True)),
+    "tiny-gptj": ("gptj", dict(n_embd=32, n_head=2, n_layer=2, n_inner=48, n_positions=64, rotary_dim=8)),
+    "tiny-gpt_neo": ("gpt_neo", dict(num_layers=2, num_heads=4, window_size=7, attention_types=[[["global", "local"], 1]],
+                                     tie_word_embeddings=True)),
+    "tiny-olmo2": ("olmo2", {}),
+    "tiny-llama3scaled": ("llama", dict(tie_word_embeddings=True, rope_parameters=dict(
+        rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16,
+        rope_theta=500000.0))),
     "tiny-mixtral": ("mixtral", dict(num_local_experts=4, num_experts_per_tok=2, sliding_window=None)),
     "tiny-qwen3_moe": ("qwen3_moe", dict(num_experts=6, num_experts_per_tok=3, moe_intermediate_size=24, head_dim=8,
                                          norm_topk_prob=True, num_hidden_layers=3, mlp_only_layers=[1], decoder_sparse_step=1)),
@@ -66,12 +82,28 @@ MODELS = {
         num_local_experts=3, num_experts_per_tok=2, head_dim=8, layer_types=["linear_attention", "full_attention"], block_size=8,
         full_attn_alpha_factor=2.5, full_attn_beta_factor=0.8, linear_attn_alpha_factor=1.7, linear_attn_beta_factor=1.2,
         mlp_alpha_factor=1.9, mlp_beta_factor=0.7)),
+    "tiny-qwen3_5": ("qwen3_5_text", dict(
+        head_dim=8, linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=8, linear_value_head_dim=12,
+        layer_types=["linear_attention", "full_attention"],
+        rope_parameters=dict(rope_type="default", partial_rotary_factor=0.5, mrope_section=[1, 1, 0], **ROPE))),
+    "tiny-olmo_hybrid": ("olmo_hybrid", dict(
+        linear_num_key_heads=2, linear_num_value_heads=4, linear_key_head_dim=6, linear_value_head_dim=8,
+        layer_types=["linear_attention", "full_attention"], rope_parameters=dict(rope_type="default", **ROPE))),
+    "tiny-recurrent_gemma": ("recurrent_gemma", dict(
+        num_hidden_layers=3, lru_width=40, attention_window_size=7, block_types=["recurrent", "recurrent", "attention"],
+        num_key_value_heads=1, intermediate_size=64, logits_soft_cap=10.0, tie_word_embeddings=True, head_dim=8)),
+    "tiny-xlstm": ("xlstm", dict(num_heads=2, num_blocks=2, chunk_size=8, ffn_round_up_to_multiple_of=8, mode="inference")),
+    "tiny-zamba2": ("zamba2", dict(
+        num_hidden_layers=4, layers_block_type=["mamba", "hybrid", "mamba", "hybrid"], hybrid_layer_ids=[1, 3], num_mem_blocks=2,
+        adapter_rank=4, mamba_d_state=8, mamba_headdim=8, n_mamba_heads=8, mamba_ngroups=2, mamba_expand=2, chunk_size=8,
+        num_key_value_heads=4, use_shared_attention_adapter=True, use_mem_rope=True, attention_head_dim=16, tie_word_embeddings=True)),
     "tiny-bamba-rope": ("bamba", dict(
         num_hidden_layers=3, attn_layer_indices=[1], attn_rotary_emb=4, mamba_n_heads=8, mamba_d_head=8, mamba_n_groups=2,
         mamba_d_state=8, mamba_d_conv=3, mamba_expand=2, mamba_chunk_size=8, mamba_conv_bias=True, mamba_proj_bias=True)),
 }
 # Where attention is only in some layers, the library lists theirs alone.
-ATTENTION_LAYERS = {"tiny-jamba-moe": [1], "tiny-qwen3_next-moe": [1], "tiny-kimi_linear-moe": [1], "tiny-bamba-rope": [1]}
+ATTENTION_LAYERS = {"tiny-jamba-moe": [1], "tiny-qwen3_next-moe": [1], "tiny-kimi_linear-moe": [1], "tiny-bamba-rope": [1],
+                    "tiny-qwen3_5": [1], "tiny-olmo_hybrid": [1], "tiny-recurrent_gemma": [2], "tiny-zamba2": [1, 3]}
 
 
 def make(name, folder):
@@ -91,7 +123,7 @@ def make(name, folder):
     model = AutoModelForCausalLM.from_pretrained(out, attn_implementation="eager", dtype=torch.float32).eval()
     inner = getattr(model, model.base_model_prefix)
     inner = getattr(inner, "decoder", inner)
-    first = (getattr(inner, "layers", None) or getattr(inner, "h"))[0]
+    first = next(getattr(inner, n) for n in ("layers", "h", "blocks") if hasattr(inner, n))[0]
     seen = {}
     first.register_forward_hook(lambda m, args, y: seen.update(y=y[0] if isinstance(y, tuple) else y))
     tensors = {}

@@ -1,10 +1,12 @@
 """Makes the small copies of reference checkpoints that the repository carries.
 
     python3 tests/golden/subset.py SOURCE_FOLDER... tests/golden/models
+    python3 tests/golden/subset.py SOURCE.safetensors... tests/golden/mixers
 
 Config and weights are copied as they are. Of expected.safetensors the first row of case a is kept (ids, logits, one hidden
 state, the first attention, the states of the first and the last layer that has any), ids and logits of case b, and the
-greedy continuation; the header's "subset" says so. The whole files are read where MICROTOME_GOLDEN names them.
+greedy continuation; the header's "subset" says so. Of a mixer's file the states after every token are kept for its first
+case only. The whole files are read where MICROTOME_GOLDEN names them.
 """
 import json
 import os
@@ -22,6 +24,13 @@ def read(path):
         header = json.loads(f.read(n))
         data = f.read()
     return header.pop("__metadata__", {}), header, data
+
+
+def write(path, meta, header, blob):
+    text = json.dumps({"__metadata__": meta, **header}).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as f:
+        f.write(struct.pack("<Q", len(text)) + text + blob)
 
 
 def wanted(names):
@@ -59,14 +68,30 @@ def subset(source, target):
         out[name] = {"dtype": e["dtype"], "shape": shape, "data_offsets": [len(blob), len(blob) + end - begin]}
         blob += data[begin:end]
     meta["subset"] = "the first row of case a, ids and logits of case b"
-    text = json.dumps({"__metadata__": meta, **out}).encode()
-    text += b" " * (-len(text) % 8)
-    with open(os.path.join(target, "expected.safetensors"), "wb") as f:
-        f.write(struct.pack("<Q", len(text)) + text + blob)
+    write(os.path.join(target, "expected.safetensors"), meta, out, blob)
+
+
+def subset_mixer(source, target):
+    meta, header, data = read(source)
+    cases = json.loads(meta["cases"])
+    for name in list(cases)[1:]:
+        cases[name]["outputs"] = [o for o in cases[name]["outputs"] if o != "states"]
+        header.pop(name + ".states", None)
+    meta["cases"] = json.dumps(cases)
+    meta["subset"] = "states of the first case only"
+    out, blob = {}, b""
+    for name, e in header.items():
+        begin, end = e["data_offsets"]
+        out[name] = {**e, "data_offsets": [len(blob), len(blob) + end - begin]}
+        blob += data[begin:end]
+    write(target, meta, out, blob)
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(__doc__)
     for folder in sys.argv[1:-1]:
+        if folder.endswith(".safetensors"):
+            subset_mixer(folder, os.path.join(sys.argv[-1], os.path.basename(folder)))
+            continue
         subset(folder.rstrip("/"), os.path.join(sys.argv[-1], os.path.basename(folder.rstrip("/"))))
