@@ -124,7 +124,8 @@ std::map<std::string, at::Tensor> DlaRun::attribute(const engine::PromptGroup& g
   plan.capture(entry, {-1}).capture("ln_final.hook_scale", {-1});
   if (learned) plan.capture("hook_pos_embed", {-1});
   for (int64_t l = 0; l < layers_; ++l) {
-    plan.capture(block_point(l, "hook_attn_out"), {-1}).capture(block_point(l, "hook_mlp_out"), {-1});
+    plan.capture(block_point(l, "hook_attn_out"), {-1});
+    if (engine::has_point(model, l, "hook_mlp_out")) plan.capture(block_point(l, "hook_mlp_out"), {-1});
     if (engine::has_point(model, l, "attn.hook_result")) plan.capture(block_point(l, "attn.hook_result"), {-1});
     if (!by_source_ || !splits_by_source(l)) continue;
     plan.capture(block_point(l, "attn.hook_pattern"), {-1}).capture(block_point(l, "attn.hook_v"));
@@ -160,7 +161,8 @@ std::map<std::string, at::Tensor> DlaRun::attribute(const engine::PromptGroup& g
             .copy_(by_source(l, run.cache, g, by_head));
     }
     out["attn_bias"].select(0, l).copy_(rest);
-    out["mlps"].select(0, l).copy_(reads(last(block_point(l, "hook_mlp_out"))));
+    if (const std::string mlp = block_point(l, "hook_mlp_out"); run.cache.has(mlp))
+      out["mlps"].select(0, l).copy_(reads(last(mlp)));
   }
   out["embed"] = reads(last(entry));
   out["pos_embed"] =
@@ -208,7 +210,7 @@ AnalysisResult DlaRun::finish(const std::vector<std::vector<NamedArray>>& items)
   };
   for (const auto& [name, axes] : kParts) gather(name, static_cast<int64_t>(axes.size()) - 1);
   if (by_source_) gather("heads_by_source_position", 2);
-  at::Tensor sum = at::nansum(all["heads"], {0, 1}) + all["mlps"].sum(0) + all["attn_bias"].sum(0) + all["embed"] +
+  at::Tensor sum = at::nansum(all["heads"], {0, 1}) + at::nansum(all["mlps"], {0}) + all["attn_bias"].sum(0) + all["embed"] +
                    all["pos_embed"] + all["const"];
   double gap = (sum - all["logit_diff"]).abs().max().item<double>();
   double size = std::max(1.0, all["logit_diff"].abs().max().item<double>());
@@ -253,7 +255,8 @@ AnalysisResult DlaRun::finish(const std::vector<std::vector<NamedArray>>& items)
   std::vector<Part> parts = {{"embedding", all["embed"]}, {"constant", all["const"]}};
   if (input_.model.config().learned_positions) parts.push_back({"position embedding", all["pos_embed"]});
   for (int64_t l = 0; l < layers_; ++l) {
-    parts.push_back({"mlp " + std::to_string(l), all["mlps"].select(0, l)});
+    if (engine::has_point(input_.model, l, "hook_mlp_out"))
+      parts.push_back({"mlp " + std::to_string(l), all["mlps"].select(0, l)});
     at::Tensor bias = all["attn_bias"].select(0, l);
     bool has_heads = engine::has_point(input_.model, l, "attn.hook_result");
     if (!has_heads || bias.abs().max().item<double>() > 1e-4)

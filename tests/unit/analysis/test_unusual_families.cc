@@ -1,5 +1,6 @@
-// Analyses on models whose embeddings are normed and whose states are erased by another key than the one written with: the
-// parts still add up, and a number that has no meaning there is missing, not zero.
+// Analyses on models whose embeddings are normed, whose blocks have no channel mixer, and whose states are erased by
+// another key than the one written with: the parts still add up, and a number that has no meaning there is missing, not
+// zero.
 #include <gtest/gtest.h>
 
 #include "tests/golden_path.h"
@@ -37,6 +38,18 @@ TEST_P(UnusualFamily, DirectAttributionsAddUpToTheLogitDifference) {
   EXPECT_LT(gap, 1e-4) << "of a difference of " << total;
 }
 
+TEST(BlocksWithoutChannelMixer, HaveNoPartOfIt) {
+  auto model = testing::load_test_model(testing::golden_path("golden/models/hf-mamba2"));
+  Dataset data = testing::dataset_of(testing::random_ids(2, 6, model->config().vocab_size, 5));
+  for (PromptPair& p : data.pairs) {
+    p.answer_ids = {3};
+    p.wrong_ids = {7};
+  }
+  AnalysisResult r = run_whole("dla", *model, data);
+  EXPECT_TRUE(at::isnan(array_of(r, "mlps")).all().item<bool>());
+  EXPECT_TRUE(at::isfinite(array_of(r, "heads")).all().item<bool>());
+}
+
 class ErasedByAnotherKey : public UnusualFamily {};
 
 TEST_P(ErasedByAnotherKey, IsNotCalledNothing) {
@@ -54,7 +67,8 @@ std::string test_name(const ::testing::TestParamInfo<const char*>& info) {
 
 INSTANTIATE_TEST_SUITE_P(Models, UnusualFamily,
                          ::testing::Values("fla-rwkv6", "fla-rwkv7", "hf-rwkv", "fla-kda", "fla-comba", "fla-mesa_net",
-                                           "fla-gated_deltaproduct", "fla-forgetting_transformer"),
+                                           "fla-gated_deltaproduct", "fla-forgetting_transformer", "fla-mamba", "hf-mamba2",
+                                           "fla-samba", "fla-log_linear_mamba2"),
                          test_name);
 // Those with `attn.hook_erase_key`; where the key that is written with erases, the tests of `states` hold.
 INSTANTIATE_TEST_SUITE_P(Models, ErasedByAnotherKey, ::testing::Values("fla-rwkv7", "fla-comba"), test_name);
