@@ -9,8 +9,17 @@ namespace microtome::mixers {
 
 namespace {
 
-// States of so many tokens exist at a time.
-constexpr int64_t kChunk = 32;
+// States of so many tokens exist at a time. On a CPU fewer where a state is large: every doubling passes over all of them,
+// which pays only while they stay in the cache.
+constexpr int64_t kMostTokens = 32, kFewestTokens = 4, kCached = 1 << 17;
+
+int64_t chunk_size(const Mamba1Input& in) {
+  if (!in.v.is_cpu()) return kMostTokens;
+  const int64_t state = in.v.size(0) * in.v.size(2) * in.A.size(1);
+  int64_t n = kFewestTokens;
+  while (n < kMostTokens && 2 * n * state <= kCached) n *= 2;
+  return n;
+}
 
 // What m tokens further back adds: x shifted by m along the tokens, the first m left out.
 at::Tensor later(const at::Tensor& x, int64_t m) { return x.slice(1, m); }
@@ -23,8 +32,9 @@ at::Tensor earlier(const at::Tensor& x, int64_t m) { return x.slice(1, 0, x.size
 // are at most 1.
 at::Tensor mamba1_chunk(const Mamba1Input& in, at::Tensor& state) {
   std::vector<at::Tensor> z;
-  for (int64_t from = 0; from < in.positions(); from += kChunk) {
-    const int64_t to = std::min(in.positions(), from + kChunk), n = to - from;
+  const int64_t chunk = chunk_size(in);
+  for (int64_t from = 0; from < in.positions(); from += chunk) {
+    const int64_t to = std::min(in.positions(), from + chunk), n = to - from;
     at::Tensor a = in.decay(from, to), b = in.write(from, to);
     at::Tensor first = b.slice(1, 0, 1) + a.slice(1, 0, 1) * state.unsqueeze(1);
     b = n == 1 ? first : at::cat({first, later(b, 1)}, 1);

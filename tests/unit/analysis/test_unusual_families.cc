@@ -83,6 +83,18 @@ TEST_P(NotAdditive, DirectAttributionSaysWhyItCannot) {
   }
 }
 
+TEST(BlocksWithoutChannelMixer, HaveNoPartOfIt) {
+  auto model = testing::load_test_model(testing::golden_path("golden/models/hf-mamba2"));
+  Dataset data = testing::dataset_of(testing::random_ids(2, 6, model->config().vocab_size, 5));
+  for (PromptPair& p : data.pairs) {
+    p.answer_ids = {3};
+    p.wrong_ids = {7};
+  }
+  AnalysisResult r = run_whole("dla", *model, data);
+  EXPECT_TRUE(at::isnan(array_of(r, "mlps")).all().item<bool>());
+  EXPECT_TRUE(at::isfinite(array_of(r, "heads")).all().item<bool>());
+}
+
 class ErasedByAnotherKey : public UnusualFamily {};
 
 TEST_P(ErasedByAnotherKey, IsNotCalledNothing) {
@@ -94,21 +106,22 @@ TEST_P(ErasedByAnotherKey, IsNotCalledNothing) {
 
 std::string test_name(const ::testing::TestParamInfo<const char*>& info) {
   std::string s = info.param;
-  for (char& c : s) if (c == '-') c = '_';
+  for (char& c : s)
+    if (c == '-') c = '_';
   return s;
 }
 
 INSTANTIATE_TEST_SUITE_P(Models, UnusualFamily,
-                         ::testing::Values("hf-gemma2", "hf-gemma3", "hf-olmo2", "hf-phi", "hf-bloom", "hf-opt",
-                                           "induction-2l-attn-only",
-                                           "fla-rwkv6", "fla-rwkv7", "hf-rwkv", "fla-kda", "fla-comba", "fla-mesa_net",
-                                           "fla-gated_deltaproduct", "fla-forgetting_transformer"),
+                         ::testing::Values("tiny-gemma2", "tiny-gemma3", "tiny-olmo2", "tiny-phi-qknorm", "tiny-bloom", "tiny-opt",
+                                           "induction-2l-attn-only", "fla-rwkv6", "fla-rwkv7", "hf-rwkv", "fla-kda",
+                                           "fla-comba", "fla-mesa_net", "fla-gated_deltaproduct", "fla-forgetting_transformer",
+                                           "fla-mamba", "hf-mamba2", "fla-samba", "fla-log_linear_mamba2"),
                          test_name);
 INSTANTIATE_TEST_SUITE_P(Models, PatchedFamily,
-                         ::testing::Values("hf-gemma2", "hf-olmo2", "hf-phi", "hf-gpt_neo", "hf-mistral", "hf-bert",
+                         ::testing::Values("tiny-gemma2", "tiny-olmo2", "tiny-phi-qknorm", "tiny-gpt_neo", "tiny-mistral", "hf-bert",
                                            "induction-2l-attn-only", "fla-rwkv6", "fla-rwkv7"),
                          test_name);
-INSTANTIATE_TEST_SUITE_P(Models, NotAdditive, ::testing::Values("hf-bert"), test_name);
+INSTANTIATE_TEST_SUITE_P(Models, NotAdditive, ::testing::Values("hf-bert", "tiny-opt-postnorm"), test_name);
 // Those with `attn.hook_erase_key`; where the key that is written with erases, the tests of `states` hold.
 INSTANTIATE_TEST_SUITE_P(Models, ErasedByAnotherKey, ::testing::Values("fla-rwkv7", "fla-comba"), test_name);
 
