@@ -37,7 +37,8 @@ void walk_states(const Model& model, int64_t l, const at::Tensor& tokens, MixerF
       return;
     }
     for (const char* name :
-         {"hook_state", "hook_state_write", "hook_k", "hook_rot_k", "hook_v", "hook_decay", "hook_beta", "hook_z"}) {
+         {"hook_state", "hook_state_write", "hook_k", "hook_rot_k", "hook_slot_write", "hook_v", "hook_decay", "hook_beta",
+          "hook_z"}) {
       std::string below = std::string("attn.") + name;
       if (engine::has_point(model, l, below)) plan.capture(block_point(l, below));
     }
@@ -55,7 +56,9 @@ void walk_states(const Model& model, int64_t l, const at::Tensor& tokens, MixerF
       span.state = states;
       span.before = before.defined() ? before : at::zeros_like(states.select(1, 0));
       span.write = get("hook_state_write");
-      span.k = get("hook_rot_k").defined() ? get("hook_rot_k") : get("hook_k");
+      // What the state is written with: a slot memory's values go to its slots.
+      for (const char* name : {"hook_k", "hook_rot_k", "hook_slot_write"})
+        if (at::Tensor key = get(name); key.defined()) span.k = key;
       span.v = get("hook_v");
       span.decay = get("hook_decay");
       span.beta = get("hook_beta");

@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <set>
 
 #include "core/base/json.h"
@@ -18,6 +19,7 @@ class GatedMixerGolden : public ::testing::TestWithParam<const char*> {};
 
 TEST_P(GatedMixerGolden, EveryCaseInEveryForm) {
   const std::string path = testing::golden_path(std::string("golden/mixers/") + GetParam() + ".safetensors");
+  if (path.empty() && !std::getenv("MICROTOME_GOLDEN")) GTEST_SKIP() << "too large for the repository";
   ASSERT_FALSE(path.empty());
   std::map<std::string, at::Tensor> tensors = testing::load_tensors(path);
   const Json cases = parse_json(SafetensorsFile::open(path).value().metadata().at("cases"), path).value();

@@ -45,14 +45,15 @@ class StateLens : public ::testing::TestWithParam<const char*> {
   Layer layer_of(int64_t l, const std::vector<int64_t>& ids) const {
     HookPlan plan;
     auto has = [&](const char* p) { return engine::has_point(*model_, l, std::string("attn.") + p); };
-    for (const char* p : {"hook_state", "hook_q", "hook_rot_q", "hook_q_solved", "hook_gate", "hook_state_normalizer", "hook_result"})
+    for (const char* p : {"hook_state", "hook_q", "hook_rot_q", "hook_q_solved", "hook_slot_read", "hook_gate", "hook_state_normalizer",
+                          "hook_result"})
       if (has(p)) plan.capture(block_point(l, std::string("attn.") + p));
     plan.capture("ln_final.hook_scale");
     ForwardResult run = model_->forward(at::tensor(ids, at::kLong).unsqueeze(0), plan);
     auto get = [&](const char* p) { return has(p) ? run.cache.get(block_point(l, std::string("attn.") + p))[0] : at::Tensor(); };
     Layer out;
     out.state = get("hook_state");
-    out.q = get(has("hook_q_solved") ? "hook_q_solved" : has("hook_rot_q") ? "hook_rot_q" : "hook_q");
+    out.q = get(has("hook_q_solved") ? "hook_q_solved" : has("hook_slot_read") ? "hook_slot_read" : has("hook_rot_q") ? "hook_rot_q" : "hook_q");
     out.gate = get("hook_gate");
     out.normalizer = get("hook_state_normalizer");
     out.result = get("hook_result");
@@ -63,15 +64,20 @@ class StateLens : public ::testing::TestWithParam<const char*> {
   at::Tensor written(int64_t l, at::Tensor S, at::Tensor q, at::Tensor gate, at::Tensor n) const {
     const MixerInfo& info = model_->mixer_info(l);
     auto wide = [&](const at::Tensor& t) { return t.repeat_interleave(info.heads / t.size(0), 0).to(at::kDouble); };
-    // MesaNet's solved query is not scaled.
-    bool solved = engine::has_point(*model_, l, "attn.hook_q_solved");
+    // MesaNet's solved query is not scaled, nor are slots' weights.
+    bool solved = engine::has_point(*model_, l, "attn.hook_q_solved") || engine::has_point(*model_, l, "attn.hook_slot_read");
     double scale = solved ? 1 : 1 / std::sqrt(static_cast<double>(info.d_k));
     at::Tensor z = at::matmul(wide(q).unsqueeze(1), wide(S)).squeeze(1) * scale;
     if (n.defined()) z = z / ((wide(q) * wide(n)).sum(-1, true) * scale + 1e-10);
     WeightMap w = model_->weights().below("blocks." + std::to_string(l) + ".attn.");
     double eps = model_->config().layers[static_cast<size_t>(l)].mixer_params.get_float("norm_eps", 1e-5);
-    for (const char* name : {"o_norm.weight", "g_norm_swish_gate.weight", "g_norm.weight", "norm.weight"})
-      if (w.count(name)) z = z / (z.square().mean(-1, true) + eps).sqrt() * w.at(name).to(at::kDouble);
+    if (info.kind == "gsa") z = at::silu(z);
+    for (const char* name : {"o_norm.weight", "g_norm_swish_gate.weight", "g_norm.weight", "norm.weight"}) {
+      if (!w.count(name)) continue;
+      bool whole = w.at(name).numel() > info.d_v;            // one norm over all heads
+      at::Tensor gain = w.at(name).to(at::kDouble).view({whole ? info.heads : 1, info.d_v});
+      z = z / (whole ? z.square().mean() + eps : z.square().mean(-1, true) + eps).sqrt() * gain;
+    }
     if (gate.defined()) z = z * gate.to(at::kDouble);
     at::Tensor o = w.at("o_proj.weight").to(at::kDouble).view({-1, info.heads, info.d_v});
     return at::einsum("hv,dhv->hd", {z, o});
@@ -168,7 +174,7 @@ TEST_P(StateLens, NextQueryAndKeysReadTheSameStates) {
 INSTANTIATE_TEST_SUITE_P(Models, StateLens,
                          ::testing::Values("zoo-gated_deltanet", "fla-gla", "fla-gla-shortconv-gqa", "fla-linear_attn-elu-norm", "fla-retnet",
                                            "fla-delta_net", "fla-gated_deltanet-gva-negeig", "fla-hybrid-gla-attn",
-                                           "fla-mesa_net"),
+                                           "fla-mesa_net", "fla-hgrn2", "fla-gsa", "fla-abc"),
                          [](const auto& i) {
                            std::string s = i.param;
                            std::replace(s.begin(), s.end(), '-', '_');

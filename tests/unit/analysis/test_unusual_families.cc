@@ -104,6 +104,17 @@ TEST_P(ErasedByAnotherKey, IsNotCalledNothing) {
   EXPECT_TRUE(at::isfinite(array_of(r, "norm")).all().item<bool>());
 }
 
+// A state that decays channel by channel and is only added to: nothing is erased, and the transition is the decay.
+class OnlyAddedTo : public UnusualFamily {};
+
+TEST_P(OnlyAddedTo, StatesAreDescribed) {
+  AnalysisResult r = run_whole("states", *model_, data_);
+  EXPECT_TRUE(at::isfinite(array_of(r, "norm")).all().item<bool>());
+  EXPECT_GT(array_of(r, "norm").abs().max().item<double>(), 0);
+  at::Tensor erase = array_of(r, "erase");
+  EXPECT_TRUE((at::isnan(erase) | (erase == 0)).all().item<bool>());
+}
+
 std::string test_name(const ::testing::TestParamInfo<const char*>& info) {
   std::string s = info.param;
   for (char& c : s)
@@ -115,7 +126,8 @@ INSTANTIATE_TEST_SUITE_P(Models, UnusualFamily,
                          ::testing::Values("tiny-gemma2", "tiny-gemma3", "tiny-olmo2", "tiny-phi-qknorm", "tiny-bloom", "tiny-opt",
                                            "induction-2l-attn-only", "fla-rwkv6", "fla-rwkv7", "hf-rwkv", "fla-kda",
                                            "fla-comba", "fla-mesa_net", "fla-gated_deltaproduct", "fla-forgetting_transformer",
-                                           "fla-mamba", "hf-mamba2", "fla-samba", "fla-log_linear_mamba2"),
+                                           "fla-mamba", "hf-mamba2", "fla-samba", "fla-log_linear_mamba2", "fla-hgrn", "fla-hgrn2",
+                                           "fla-gsa", "fla-abc"),
                          test_name);
 INSTANTIATE_TEST_SUITE_P(Models, PatchedFamily,
                          ::testing::Values("tiny-gemma2", "tiny-olmo2", "tiny-phi-qknorm", "tiny-gpt_neo", "tiny-mistral", "hf-bert",
@@ -124,6 +136,7 @@ INSTANTIATE_TEST_SUITE_P(Models, PatchedFamily,
 INSTANTIATE_TEST_SUITE_P(Models, NotAdditive, ::testing::Values("hf-bert", "tiny-opt-postnorm"), test_name);
 // Those with `attn.hook_erase_key`; where the key that is written with erases, the tests of `states` hold.
 INSTANTIATE_TEST_SUITE_P(Models, ErasedByAnotherKey, ::testing::Values("fla-rwkv7", "fla-comba"), test_name);
+INSTANTIATE_TEST_SUITE_P(Models, OnlyAddedTo, ::testing::Values("fla-hgrn", "fla-hgrn2", "fla-gsa", "fla-abc"), test_name);
 
 }  // namespace
 }  // namespace microtome
