@@ -59,6 +59,57 @@ void Binder::fused_qkv(size_t i, const std::string& source, Fused how, bool stor
   }
 }
 
+Binder::Conv Binder::conv_of(size_t i) const {
+  const LayerConfig& l = c_.layers[i];
+  Conv out{};
+  for (const TensorBinding& b : bind_mixer_weights(l, c_.d_model, "", ""))
+    for (int r = 0; r < 3; ++r)
+      if (b.canonical == std::string(1, "qkv"[r]) + "_conv1d.weight") {
+        out.channels[r] = b.source_shape[0];
+        out.width = b.source_shape[2];
+      }
+  out.all = out.channels[0] + out.channels[1] + out.channels[2];
+  return out;
+}
+
+void Binder::fused_conv(size_t i, const std::string& source) {
+  const Conv conv = conv_of(i);
+  int64_t begin = 0;
+  for (int r = 0; r < 3; ++r) {
+    TensorBinding& b = add(block(i) + "attn." + "qkv"[r] + "_conv1d.weight", source, {conv.all, 1, conv.width});
+    b.begin = begin;
+    b.length = conv.channels[r];
+    begin += b.length;
+  }
+}
+
+void Binder::split_conv(size_t i, const std::string& source, const Stored& stored) {
+  const Conv conv = conv_of(i);
+  auto name = [&](int r) { return source + "qkv"[r] + "_conv1d.weight"; };
+  const std::vector<int64_t> first = stored.shape(name(0));
+  const int64_t third = (conv.all + 2) / 3;            // the last of the three may be narrower
+  const bool thirds = conv.channels[0] != conv.channels[2] && !first.empty() && first[0] == third;
+  int64_t from = 0;
+  for (int r = 0; r < 3; ++r) {
+    const std::string to = block(i) + "attn." + "qkv"[r] + "_conv1d.weight";
+    if (!thirds) {
+      add(to, name(r), {conv.channels[r], 1, conv.width});
+      continue;
+    }
+    const int64_t end = from + conv.channels[r];
+    for (int64_t at = from; at < end;) {
+      const int64_t part = at / third, stop = std::min(end, (part + 1) * third);
+      const int64_t rows = std::min(third, conv.all - part * third);
+      TensorBinding& b = add(to, name(static_cast<int>(part)), {rows, 1, conv.width});
+      b.begin = at - part * third;
+      b.length = stop - at;
+      b.append = at > from;
+      at = stop;
+    }
+    from = end;
+  }
+}
+
 void Binder::mlp(size_t i, const std::string& source, const std::string& gate, const std::string& up,
                  const std::string& down, bool stored_in_out) {
   const ChannelMixerConfig& m = c_.layers[i].channel;

@@ -26,6 +26,10 @@ class Binder {
   // q, k and v in one matrix: one after the other, or a head after the other with its q, k and v.
   enum class Fused { kOneAfterOther, kByHead };
   void fused_qkv(size_t i, const std::string& source, Fused how, bool stored_in_out = false);
+  // The short convolutions of q, k and v: rows of one depthwise weight, or a weight each below `source` ({q,k,v}_conv1d).
+  // Of three, both their true widths and equal thirds of all channels are read (transformers saves some so).
+  void fused_conv(size_t i, const std::string& source);
+  void split_conv(size_t i, const std::string& source, const Stored& stored);
   // The dense channel mixer of layer i (up and down, and gate where it is gated) by the names below `source`.
   void mlp(size_t i, const std::string& source, const std::string& gate, const std::string& up, const std::string& down,
            bool stored_in_out = false);
@@ -39,6 +43,12 @@ class Binder {
   std::vector<TensorBinding> take() { return std::move(out_); }
 
  private:
+  // Channels of q, k, v, and the width of their convolutions.
+  struct Conv {
+    int64_t channels[3], all, width;
+  };
+  Conv conv_of(size_t i) const;
+
   const ModelConfig& c_;
   std::vector<TensorBinding> out_;
 };

@@ -185,7 +185,7 @@ void bind_channel(Binder& out, const ModelConfig& c, size_t i, const std::string
   if (m.experts.shared_gate) out.linear(to + "shared_gate", from + n.shared_gate, 1, c.d_model, false);
 }
 
-std::vector<TensorBinding> bind_decoder(const ModelConfig& c, const std::function<bool(const std::string&)>& has,
+std::vector<TensorBinding> bind_decoder(const ModelConfig& c, const Stored& has,
                                         const DecoderNames& n) {
   Binder out(c);
   const std::string root = has(n.embed + ".weight") && !has("model." + n.embed + ".weight") ? "" : "model.";

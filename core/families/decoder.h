@@ -59,7 +59,7 @@ struct DecoderNames {
 // The channel mixer of layer i, dense or of experts, from below `from`.
 void bind_channel(Binder& out, const ModelConfig& config, size_t i, const std::string& from, const DecoderNames& names);
 // "model." before all of it is optional, as checkpoints without a head are saved.
-std::vector<TensorBinding> bind_decoder(const ModelConfig& config, const std::function<bool(const std::string&)>& has,
+std::vector<TensorBinding> bind_decoder(const ModelConfig& config, const Stored& has,
                                         const DecoderNames& names = {});
 // Rotary tables, and the tied head that some writers repeat.
 bool decoder_ignorable(const std::string& name);

@@ -29,6 +29,7 @@ struct TensorBinding {
   bool optional = false;
   // The rows come in so many equal bundles, and begin and length count within each: q, k, v a head after the other.
   int64_t groups = 1;
+  bool append = false;                 // further rows of a canonical weight that an earlier binding began
   std::vector<int64_t> view = {};      // how the source is read, before anything else; empty: as it is
   std::vector<int64_t> shape = {};     // what the result is reshaped to; empty: as it is. transpose swaps the last two axes
 
@@ -36,13 +37,30 @@ struct TensorBinding {
   std::vector<int64_t> canonical_shape() const;
 };
 
+// What a checkpoint holds, for formats with optional prefixes or two layouts. Default-made: no checkpoint is there, every
+// name counts as present and no shape is known.
+class Stored {
+ public:
+  Stored() = default;
+  using Shape = std::function<const std::vector<int64_t>*(const std::string& name)>;   // null: no such tensor
+  explicit Stored(Shape shape) : shape_(std::move(shape)) {}
+  bool operator()(const std::string& name) const { return !shape_ || shape_(name); }
+  // Empty where it is not known.
+  std::vector<int64_t> shape(const std::string& name) const {
+    const std::vector<int64_t>* s = shape_ ? shape_(name) : nullptr;
+    return s ? *s : std::vector<int64_t>();
+  }
+
+ private:
+  Shape shape_;
+};
+
 struct Family {
   std::string name;
   std::vector<std::string> model_types;                // config.json's model_type values
   // Throws Error(kBadInput) naming the field, the value and what is allowed.
   std::function<ModelConfig(const Json& config, const std::string& where)> read_config;
-  // has(name): whether the checkpoint holds a tensor, for formats with optional prefixes.
-  std::function<std::vector<TensorBinding>(const ModelConfig&, const std::function<bool(const std::string&)>& has)> bind;
+  std::function<std::vector<TensorBinding>(const ModelConfig&, const Stored& has)> bind;
   // Checkpoint tensors that carry no information (mask buffers, rotary tables).
   std::function<bool(const std::string& name)> ignorable;
 };

@@ -109,7 +109,7 @@ ModelConfig read_mamba_mlp_model(const Json& config, const std::string& where, c
   return read_fla_model(shell, where, layer);
 }
 
-std::vector<TensorBinding> bind_mamba_model(const ModelConfig& c, const std::function<bool(const std::string&)>& has) {
+std::vector<TensorBinding> bind_mamba_model(const ModelConfig& c, const Stored& has) {
   std::vector<TensorBinding> out;
   auto plain = [&](const std::string& canonical, const std::string& source, std::vector<int64_t> shape) {
     TensorBinding b;

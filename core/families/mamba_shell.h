@@ -15,7 +15,7 @@ ModelConfig read_mamba_model(const Json& config, const std::string& where, const
 // The same for flash-linear-attention's models with a channel mixer behind each mixer and softmax layers named by `attn`.
 // intermediate_size is the mixer's width there; the channel mixer's follows from hidden_ratio.
 ModelConfig read_mamba_mlp_model(const Json& config, const std::string& where, const LayerConfig& layer);
-std::vector<TensorBinding> bind_mamba_model(const ModelConfig& config, const std::function<bool(const std::string&)>& has);
+std::vector<TensorBinding> bind_mamba_model(const ModelConfig& config, const Stored& has);
 
 // Parameters of the mixer `mamba1` from hidden_size, expand or intermediate_size, state_size, time_step_rank or dt_rank,
 // conv_kernel, use_bias, use_conv_bias. Throws Error naming the field.

@@ -95,7 +95,7 @@ void RecurrentLayer::convolve(at::Tensor (&qkv)[3], MixerState* state, HookScope
 at::Tensor RecurrentLayer::gate(const MixerInput& in) const {
   at::Tensor g = config_.gate_rank
                      ? project_low_rank(in, "gate", weight(config_.gate_name + ".0.weight"),
-                                        weight(config_.gate_name + ".1.weight"), weight(config_.gate_name + ".1.bias"),
+                                        weight(config_.gate_name + ".1.weight"), maybe(config_.gate_name + ".1.bias"),
                                         config_.heads, config_.heads)
                      : project_heads(in, "gate", weight(config_.gate_name + ".weight"), {}, config_.heads, config_.heads);
   return config_.gate == "sigmoid" ? at::sigmoid(g) : at::silu(g);

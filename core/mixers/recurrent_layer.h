@@ -48,7 +48,8 @@ struct RecurrentLayerConfig {
   bool norm_silu = false;            // the norm reads silu(z)
   double norm_eps = 1e-5;
   std::string gate;                  // "swish", "sigmoid" or "" without a gate
-  int64_t gate_rank = 0;             // the gate's projection passes through that many channels, with a bias; 0: one matrix
+  int64_t gate_rank = 0;             // the gate's projection passes through that many channels; 0: one matrix
+  bool gate_bias = true;             // of such a narrow projection
 };
 
 // What most configurations share, from params as a family gives them: num_heads, num_kv_heads, head_k, head_v,

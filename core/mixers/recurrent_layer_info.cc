@@ -160,7 +160,7 @@ std::vector<WeightSpec> layer_weights(const RecurrentLayerConfig& c) {
   if (!c.gate.empty() && c.gate_rank > 0) {
     w.push_back({c.gate_name + ".0.weight", {c.gate_rank, c.d_model}});
     w.push_back({c.gate_name + ".1.weight", {c.heads * c.head_v, c.gate_rank}});
-    w.push_back({c.gate_name + ".1.bias", {c.heads * c.head_v}});
+    if (c.gate_bias) w.push_back({c.gate_name + ".1.bias", {c.heads * c.head_v}});
   }
   if (!c.norm.empty() && c.norm_affine) w.push_back({c.norm, {c.norm_whole ? c.heads * c.head_v : c.head_v}});
   if (c.conv_size) {

@@ -67,7 +67,7 @@ int64_t parameter_count(const ModelConfig& c) {
   const Family* family = families::builtin().find(c.family);
   std::set<std::string> whole;                         // sources counted in full: parts of them, or twice, add nothing
   int64_t total = 0;
-  for (const TensorBinding& b : family->bind(c, [](const std::string&) { return true; })) {
+  for (const TensorBinding& b : family->bind(c, Stored())) {
     if (b.optional || whole.count(b.source)) continue;
     int64_t n = 1;
     for (int64_t size : b.source_shape) n *= size;

@@ -50,8 +50,11 @@ at::Tensor stored_values(const Checkpoint& c, const TensorEntry& e, const Quanti
   return scale ? scaled_weight(t, tensor_of_entry(*scale, c.keep_alive()), q, wide) : t.to(wide ? at::kDouble : at::kFloat);
 }
 
-std::function<bool(const std::string&)> holder(const Checkpoint& c) {
-  return [&c](const std::string& name) { return c.find(name) != nullptr; };
+Stored holder(const Checkpoint& c) {
+  return Stored([&c](const std::string& name) {
+    const TensorEntry* e = c.find(name);
+    return e ? &e->shape : nullptr;
+  });
 }
 
 }  // namespace
@@ -153,7 +156,8 @@ std::shared_ptr<const ModelWeights> load_weights(const Checkpoint& checkpoint, c
     if (b.groups > 1) t = t.unflatten(0, {b.groups, t.size(0) / b.groups}).narrow(1, b.begin, b.length).flatten(0, 1);
     else if (b.length >= 0) t = t.narrow(0, b.begin, b.length);
     if (!b.shape.empty()) t = t.reshape(b.shape);
-    out->tensors[b.canonical] = t;
+    at::Tensor& place = out->tensors[b.canonical];
+    place = b.append ? at::cat({place, t}) : t;
   }
   for (const std::string& w : out->warnings) log_warning(w);
   return out;
@@ -166,7 +170,7 @@ std::shared_ptr<const ModelWeights> random_weights(const Family& family, const M
   out->device = device;
   out->dtype = dtype;
   auto generator = at::make_generator<at::CPUGeneratorImpl>(seed);
-  for (const TensorBinding& b : family.bind(config, [](const std::string&) { return true; })) {
+  for (const TensorBinding& b : family.bind(config, Stored())) {
     std::vector<int64_t> shape = b.canonical_shape();
     at::Tensor t = b.canonical.find("ln") != std::string::npos && shape.size() == 1 && b.canonical.ends_with("weight")
                        ? at::ones(shape)

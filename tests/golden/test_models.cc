@@ -225,7 +225,7 @@ TEST_P(GoldenModel, StatesAfterThePrompt) {
         // token can see.
         at::Tensor got = tensors.at("conv_v");
         if (tensors.count("conv_k")) {
-          const bool mamba = info.kind == "mamba2";
+          const bool mamba = info.kind == "mamba2" || info.kind == "log_linear_attn";
           got = mamba ? at::cat({got, tensors.at("conv_k"), tensors.at("conv_q")}, 2)
                       : at::cat({tensors.at("conv_q"), tensors.at("conv_k"), got}, 2);
         }

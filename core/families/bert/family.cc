@@ -41,7 +41,7 @@ ModelConfig read(const Json& config, const std::string& where) {
   return finish(std::move(d));
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& c, const std::function<bool(const std::string&)>&) {
+std::vector<TensorBinding> bind(const ModelConfig& c, const Stored&) {
   Binder out(c);
   const std::string embeddings = "bert.embeddings.";
   out.add("embed.weight", embeddings + "word_embeddings.weight", {c.vocab_size, c.d_model});

@@ -35,7 +35,7 @@ ModelConfig read(const Json& config, const std::string& where) {
   return finish(std::move(d));
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& c, const std::function<bool(const std::string&)>& has) {
+std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
   Binder out(c);
   const std::string root = has("word_embeddings.weight") && !has("transformer.word_embeddings.weight") ? "" : "transformer.";
   out.add("embed.weight", root + "word_embeddings.weight", {c.vocab_size, c.d_model});

@@ -25,7 +25,7 @@ ModelConfig read(const Json& config, const std::string& where) {
   return read_fla_model(config, where, layer);
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& config, const std::function<bool(const std::string&)>&) {
+std::vector<TensorBinding> bind(const ModelConfig& config, const Stored&) {
   return bind_fla_model(config);
 }
 

@@ -48,7 +48,7 @@ ModelConfig read(const Json& config, const std::string& where) {
   });
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& c, const std::function<bool(const std::string&)>& has) {
+std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
   DecoderNames names;
   names.post1 = "post_attention_layernorm";
   names.norm2 = "pre_feedforward_layernorm";

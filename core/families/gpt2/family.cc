@@ -45,7 +45,7 @@ ModelConfig read(const Json& config, const std::string& where) {
   return out;
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& c, const std::function<bool(const std::string&)>& has) {
+std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
   std::vector<TensorBinding> out;
   std::string root = has("transformer.wte.weight") || !has("wte.weight") ? "transformer." : "";
   auto add = [&](std::string canonical, std::string source, std::vector<int64_t> shape, bool transpose = false,

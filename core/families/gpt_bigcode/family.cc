@@ -29,7 +29,7 @@ ModelConfig read(const Json& config, const std::string& where) {
   return finish(std::move(d));
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& c, const std::function<bool(const std::string&)>& has) {
+std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
   Binder out(c);
   const std::string root = has("wte.weight") && !has("transformer.wte.weight") ? "" : "transformer.";
   out.add("embed.weight", root + "wte.weight", {c.vocab_size, c.d_model});

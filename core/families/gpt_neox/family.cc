@@ -21,7 +21,7 @@ ModelConfig read(const Json& config, const std::string& where) {
   return finish(std::move(d));
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& c, const std::function<bool(const std::string&)>& has) {
+std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
   Binder out(c);
   const std::string root = has("embed_in.weight") && !has("gpt_neox.embed_in.weight") ? "" : "gpt_neox.";
   out.add("embed.weight", root + "embed_in.weight", {c.vocab_size, c.d_model});

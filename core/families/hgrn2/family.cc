@@ -33,7 +33,7 @@ ModelConfig read(const Json& config, const std::string& where) {
   return out;
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& config, const std::function<bool(const std::string&)>&) {
+std::vector<TensorBinding> bind(const ModelConfig& config, const Stored&) {
   std::vector<TensorBinding> out = bind_fla_model(config);
   for (TensorBinding& b : out)
     if (b.canonical.ends_with(".attn.lower_bounds")) b.source = "model.lower_bounds";

@@ -21,7 +21,7 @@ ModelConfig read(const Json& config, const std::string& where) {
   return finish(std::move(d));
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& c, const std::function<bool(const std::string&)>& has) {
+std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
   DecoderNames names;
   names.post1 = "post_attention_layernorm";
   names.post2 = "post_feedforward_layernorm";

@@ -13,7 +13,7 @@ ModelConfig read(const Json& config, const std::string& where) {
   return finish(std::move(d));
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& c, const std::function<bool(const std::string&)>& has) {
+std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
   Binder out(c);
   const std::string root = has("embed_tokens.weight") && !has("model.embed_tokens.weight") ? "" : "model.";
   out.add("embed.weight", root + "embed_tokens.weight", {c.vocab_size, c.d_model});

@@ -26,7 +26,7 @@ ModelConfig read(const Json& config, const std::string& where) {
   });
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& c, const std::function<bool(const std::string&)>& has) {
+std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
   return bind_decoder(c, has);
 }
 

@@ -34,7 +34,7 @@ ModelConfig read(const Json& config, const std::string& where) {
   return out;
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& c, const std::function<bool(const std::string&)>&) {
+std::vector<TensorBinding> bind(const ModelConfig& c, const Stored&) {
   std::vector<TensorBinding> out;
   auto plain = [&](const std::string& canonical, const std::string& source, std::vector<int64_t> shape) {
     TensorBinding b;

@@ -67,7 +67,7 @@ ModelConfig read(const Json& config, const std::string& where) {
   return out;
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& config, const std::function<bool(const std::string&)>&) {
+std::vector<TensorBinding> bind(const ModelConfig& config, const Stored&) {
   return bind_rwkv_shell(config, {"key.weight", "x_k", "", ""});
 }
 

@@ -20,7 +20,7 @@ ModelConfig read(const Json& config, const std::string& where) {
   return finish(std::move(d));
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& c, const std::function<bool(const std::string&)>& has) {
+std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
   DecoderNames names;
   if (c.layers[0].wiring == Wiring::kParallel) names.norm2 = names.norm1;
   names.renames = {{"q_norm.", "q_layernorm.norms."}, {"k_norm.", "k_layernorm.norms."}};

@@ -66,7 +66,7 @@ ModelConfig read(const Json& config, const std::string& where) {
   return finish(std::move(d));
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& c, const std::function<bool(const std::string&)>& has) {
+std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
   Binder out(c);
   out.add("embed.weight", "embed.W_E", {c.vocab_size, c.d_model});
   if (c.learned_positions) out.add("pos_embed.weight", "pos_embed.W_pos", {c.learned_positions, c.d_model});

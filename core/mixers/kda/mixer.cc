@@ -25,6 +25,7 @@ RecurrentLayerConfig read_config(const Params& p, int64_t d_model) {
   c.norm = "o_norm.weight";
   c.gate = "sigmoid";
   c.gate_rank = c.head_v;
+  c.gate_bias = p.get_bool("gate_bias", true);
   return c;
 }
 
