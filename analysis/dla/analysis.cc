@@ -81,7 +81,7 @@ class DlaRun : public AnalysisRun {
   // bias.
   std::pair<at::Tensor, at::Tensor> directions(const engine::PromptGroup& g) const {
     const ModelWeights& w = input_.model.weights();
-    const at::Tensor& table = w.get(input_.model.config().tied_unembedding ? "embed.weight" : "unembed.weight");
+    const at::Tensor table = w.get(input_.model.config().tied_unembedding ? "embed.weight" : "unembed.weight");
     at::Tensor bias = w.find("unembed.bias");
     std::vector<at::Tensor> rows, biases;
     for (int64_t p : g.prompts) {
@@ -104,7 +104,7 @@ class DlaRun : public AnalysisRun {
     return engine::has_point(input_.model, layer, "attn.hook_pattern") &&
            engine::has_point(input_.model, layer, "attn.hook_v") &&
            !engine::has_point(input_.model, layer, "attn.hook_z_normalized") &&
-           input_.model.weights().find(block_point(layer, "attn.o_proj.weight")).defined();
+           input_.model.weights().has(block_point(layer, "attn.o_proj.weight"));
   }
 
   AnalysisInput input_;

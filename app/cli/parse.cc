@@ -63,6 +63,8 @@ class Builder {
   Builder& compute() {
     option("--device", "auto, cpu or cuda:N (default auto)");
     choice("--dtype", "type of the computation (default float32)", {"float32", "float64", "bfloat16", "float16"});
+    choice("--weights", "where blocks keep their weights: on the device (resident), there in the file's type (stored), in the "
+           "file (stream); default auto: the first that fits", {"auto", "resident", "stored", "stream"});
     flag("--tf32", "allow TF32 in matrix products and convolutions (off by default)");
     number("--seed", "seed of everything random (default 0)", 0, 9.007199254740992e15);
     return number("--threads", "CPU threads (default: as LibTorch chooses)", 0, 1024);

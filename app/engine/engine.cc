@@ -83,10 +83,12 @@ class CoreEngine final : public Engine {
 
   std::vector<WeightFacts> weights(const OpenModel& model, Progress& progress) override {
     at::NoGradGuard no_grad;
-    const auto& tensors = loaded(model).model->weights().tensors;
+    const ModelWeights& weights = loaded(model).model->weights();
+    const std::vector<std::string> names = weights.names();
     std::vector<WeightFacts> out;
-    for (const auto& [name, t] : tensors) {
-      progress.step(static_cast<int64_t>(out.size()), static_cast<int64_t>(tensors.size()), name);
+    for (const std::string& name : names) {
+      progress.step(static_cast<int64_t>(out.size()), static_cast<int64_t>(names.size()), name);
+      const at::Tensor t = weights.get(name);
       WeightFacts w;
       w.name = name;
       w.shape = t.sizes().vec();

@@ -74,7 +74,7 @@ at::Tensor ChannelMixer::mixed(const at::Tensor& x, const at::Tensor& earlier, c
   }
 }
 
-// Experts are run one after the other, each on the tokens that chose it; changing hook_expert_weights changes who runs.
+// Experts are run one after the other, each on the tokens that chose it.
 at::Tensor ChannelMixer::route(const at::Tensor& in, HookScope& hooks) const {
   const ExpertsConfig& c = config_.experts;
   at::Tensor logits = hooks.apply("hook_router_logits", at::linear(in, router_, router_bias_));
@@ -95,9 +95,11 @@ at::Tensor ChannelMixer::route(const at::Tensor& in, HookScope& hooks) const {
 
   at::Tensor tokens = in.flatten(0, 1), flat = by_expert.flatten(0, 1);
   at::Tensor out = at::zeros_like(tokens);
+  // The derivative of a weight that is 0 is not: whoever changes or differentiates the weights gets every expert run.
+  const bool everyone = hooks.changes("hook_expert_weights");
   for (int64_t e = 0; e < c.count; ++e) {
     at::Tensor strength = flat.select(1, e);
-    at::Tensor who = strength.nonzero().squeeze(1);
+    at::Tensor who = everyone ? at::arange(strength.size(0), strength.options().dtype(at::kLong)) : strength.nonzero().squeeze(1);
     if (who.numel() == 0) continue;
     at::Tensor y = experts_[static_cast<size_t>(e)](tokens.index_select(0, who), nullptr);
     out = out.index_add(0, who, y * strength.index_select(0, who).unsqueeze(1));

@@ -30,14 +30,15 @@ InspectedModel inspect_model(const std::string& folder) {
   return out;
 }
 
-std::shared_ptr<const LoadedModel> load_model(const std::string& folder, c10::Device device, at::ScalarType dtype) {
+std::shared_ptr<const LoadedModel> load_model(const std::string& folder, c10::Device device, at::ScalarType dtype,
+                                              WeightKeep keep) {
   InspectedModel seen = inspect_model(folder);
   auto out = std::make_shared<LoadedModel>();
   out->folder = folder;
   out->name = seen.name;
   out->family = seen.family;
   out->checkpoint = seen.checkpoint;
-  auto weights = load_weights(*seen.checkpoint, *seen.family, seen.config, device, dtype);
+  auto weights = load_weights(*seen.checkpoint, *seen.family, seen.config, device, dtype, true, keep);
   out->warnings = weights->warnings;
   out->model = std::make_shared<Model>(seen.config, weights);
   out->tokenizer = Tokenizer::open_folder(folder).value();

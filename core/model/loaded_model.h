@@ -8,6 +8,7 @@
 #include "core/io/checkpoint.h"
 #include "core/io/tokenizer.h"
 #include "core/model/model.h"
+#include "core/model/weights.h"
 
 namespace microtome {
 
@@ -22,7 +23,8 @@ struct LoadedModel {
 };
 
 // Throws Error. tokenizer problems are errors only when need_tokenizer; a folder without one gives null.
-std::shared_ptr<const LoadedModel> load_model(const std::string& folder, c10::Device device, at::ScalarType dtype);
+std::shared_ptr<const LoadedModel> load_model(const std::string& folder, c10::Device device, at::ScalarType dtype,
+                                              WeightKeep keep = WeightKeep::kAuto);
 
 // The same folder looked at without weights: what `inspect` shows.
 struct InspectedModel {

@@ -21,27 +21,35 @@ Model::Model(ModelConfig config, std::shared_ptr<const ModelWeights> weights)
       catalogue_(std::make_shared<HookCatalogue>(build_catalogue(config_))) {
   if (config_.embed_norm) embed_norm_ = std::make_unique<Norm>(make_norm(*config_.embed_norm, *weights_, "embed.ln"));
   final_norm_ = std::make_unique<Norm>(make_norm(config_.final_norm, *weights_, "ln_final"));
-  for (size_t i = 0; i < config_.layers.size(); ++i)
-    blocks_.push_back(std::make_unique<Block>(config_.layers[i], config_, *weights_, static_cast<int64_t>(i)));
+  for (const LayerConfig& l : config_.layers) infos_.push_back(mixer_info_of(l, config_.d_model));
+  if (weights_->keep == WeightKeep::kResident)
+    for (size_t i = 0; i < config_.layers.size(); ++i)
+      blocks_.push_back(std::make_shared<Block>(config_.layers[i], config_, *weights_, static_cast<int64_t>(i)));
   causal_ = config_.causal();
   check_shared();
 }
 
 Model::~Model() = default;
 
-const MixerInfo& Model::mixer_info(int64_t layer) const { return blocks_.at(static_cast<size_t>(layer))->mixer().info(); }
+const MixerInfo& Model::mixer_info(int64_t layer) const { return infos_.at(static_cast<size_t>(layer)); }
+
+std::shared_ptr<const Block> Model::block(int64_t l) const {
+  if (!blocks_.empty()) return blocks_.at(static_cast<size_t>(l));
+  return std::make_shared<Block>(config_.layers.at(static_cast<size_t>(l)), config_, *weights_, l);
+}
+
 c10::Device Model::device() const { return weights_->device; }
 at::ScalarType Model::dtype() const { return weights_->dtype; }
 
 void Model::check_shared() const {
-  for (size_t i = 0; i < blocks_.size(); ++i) {
-    const MixerInfo& info = blocks_[i]->mixer().info();
+  for (size_t i = 0; i < infos_.size(); ++i) {
+    const MixerInfo& info = infos_[i];
     if (i > 0 && !info.leaves.empty())
       throw Error(StatusCode::kUnsupported, "layer " + std::to_string(i) + " leaves '" + info.leaves[0].name +
                   "' for later ones, which only the first layer may", config_.name);
     for (const SharedValue& v : info.reads) {
       bool left = false;
-      for (const SharedValue& have : blocks_[0]->mixer().info().leaves) left = left || have.name == v.name;
+      for (const SharedValue& have : infos_[0].leaves) left = left || have.name == v.name;
       if (!left)
         throw Error(StatusCode::kUnsupported, "layer " + std::to_string(i) + " reads '" + v.name +
                     "', which the first layer does not leave", config_.name);
@@ -52,10 +60,10 @@ void Model::check_shared() const {
 void Model::leave_shared(const at::Tensor& tokens, int64_t begin, int64_t end, int64_t first_pos, MixerState* first_state,
                          SharedValues& shared) const {
   bool read = false;
-  for (int64_t l = begin; l < end; ++l) read = read || !blocks_[static_cast<size_t>(l)]->mixer().info().reads.empty();
+  for (int64_t l = begin; l < end; ++l) read = read || !infos_[static_cast<size_t>(l)].reads.empty();
   if (!read) return;
   HookScope nothing;
-  blocks_[0]->leave(embed(tokens, nothing, first_pos), first_state, shared);
+  block(0)->leave(embed(tokens, nothing, first_pos), first_state, shared);
 }
 
 void Model::check_tokens(const at::Tensor& tokens, int64_t first_pos) const {
@@ -114,7 +122,7 @@ ForwardResult Model::forward(const at::Tensor& tokens, const HookPlan& plan, Run
   ForwardResult out;
   HookRun run(plan, *catalogue_, first_pos, n_pos, &out.cache);
   HookScope top(&run, "");
-  int64_t n_layers = static_cast<int64_t>(blocks_.size());
+  int64_t n_layers = static_cast<int64_t>(infos_.size());
   int64_t begin = state ? state->first_layer : 0;
   int64_t end = plan.stop_before_layer ? std::min(n_layers, *plan.stop_before_layer) : n_layers;
   bool logits = plan.logits && end == n_layers;
@@ -147,7 +155,7 @@ ForwardResult Model::forward(const at::Tensor& tokens, const HookPlan& plan, Run
     }
   }
   bool keep = state && state->keep;
-  if (state && state->layers.empty()) state->layers.resize(blocks_.size());
+  if (state && state->layers.empty()) state->layers.resize(infos_.size());
   bool reads_after = run.find("ln_final.hook_scale") || run.find("ln_final.hook_normalized") ||
                      run.find("unembed.hook_in") || run.find("unembed.hook_out");
   bool pruned = false;
@@ -162,11 +170,11 @@ ForwardResult Model::forward(const at::Tensor& tokens, const HookPlan& plan, Run
   };
   if (begin > 0) leave_shared(tokens, begin, end, first_pos, state_of(0), shared);
   for (int64_t l = begin; l < end; ++l) {
-    const Block& block = *blocks_[static_cast<size_t>(l)];
+    const std::shared_ptr<const Block> here = block(l);
     // The last block need not finish positions nobody reads, unless a later position reads them.
-    bool prune = l + 1 == n_layers && read && !reads_after && !keep && block.can_prune();
+    bool prune = l + 1 == n_layers && read && !reads_after && !keep && here->can_prune();
     MixerRun how{plan.form, prune ? read : std::nullopt, state ? state->length : 0};
-    x = block.forward(x, state_of(l), run, how, pruned, shared);
+    x = here->forward(x, state_of(l), run, how, pruned, shared);
   }
   if (state) {
     state->first_layer = 0;

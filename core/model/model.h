@@ -73,6 +73,8 @@ class Model {
   at::Tensor embed(const at::Tensor& tokens, HookScope& hooks, int64_t first_pos) const;
   // Final norm, unembedding and what else turns the last residual into logits.
   at::Tensor unembed(const at::Tensor& x, HookScope& top) const;
+  // Block l; where weights are not resident one made for this run.
+  std::shared_ptr<const Block> block(int64_t l) const;
   void check_shared() const;
   // What blocks before `begin` leave for blocks from there on, made anew from the tokens of a run that resumes there.
   void leave_shared(const at::Tensor& tokens, int64_t begin, int64_t end, int64_t first_pos, MixerState* first_state,
@@ -84,7 +86,8 @@ class Model {
   std::shared_ptr<const HookCatalogue> catalogue_;
   std::unique_ptr<Norm> embed_norm_, final_norm_;
   bool causal_ = true;
-  std::vector<std::unique_ptr<Block>> blocks_;
+  std::vector<MixerInfo> infos_;
+  std::vector<std::shared_ptr<const Block>> blocks_;   // empty where weights are not resident
 };
 
 // Every hook point of a model of this configuration; needs no weights.

@@ -3,11 +3,15 @@
 #include <ATen/ATen.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/CPUGeneratorImpl.h>
+#include <ATen/DeviceAccelerator.h>
 
+#include <cstdio>
+#include <fstream>
 #include <set>
 
 #include "core/base/log.h"
 #include "core/families/family.h"
+#include "core/model/device.h"
 #include "core/model/quantization.h"
 
 namespace microtome {
@@ -41,13 +45,56 @@ bool is_float(DType d) {
   return d == DType::kF64 || d == DType::kF32 || d == DType::kF16 || d == DType::kBF16 || is_fp8(d);
 }
 
-// A stored weight's values, on the device; 8-bit floats times their scales.
-at::Tensor stored_values(const Checkpoint& c, const TensorEntry& e, const Quantization& q, c10::Device device, bool wide) {
-  at::Tensor t = tensor_of_entry(e, c.keep_alive());
-  if (!is_fp8(e.dtype)) return t;
+// A stored weight's values on the device, in the file's type, or float32 (float64 when `wide`) for 8-bit floats.
+at::Tensor plain_values(const at::Tensor& raw, const at::Tensor& scale, const Quantization& q, c10::Device device, bool wide) {
+  if (raw.scalar_type() != at::kFloat8_e4m3fn && raw.scalar_type() != at::kFloat8_e5m2) return raw;
+  at::Tensor t = raw.to(device);
+  return scale.defined() ? scaled_weight(t, scale, q, wide) : t.to(wide ? at::kDouble : at::kFloat);
+}
+
+at::Tensor scale_tensor(const Checkpoint& c, const TensorEntry& e, const Quantization& q) {
   const TensorEntry* scale = scale_of(c, e, q);
-  t = t.to(device);
-  return scale ? scaled_weight(t, tensor_of_entry(*scale, c.keep_alive()), q, wide) : t.to(wide ? at::kDouble : at::kFloat);
+  return scale ? tensor_of_entry(*scale, c.keep_alive()) : at::Tensor();
+}
+
+// The binding's part of a source, whatever its type and device.
+at::Tensor bound(const at::Tensor& source, const TensorBinding& b) {
+  at::Tensor t = source;
+  if (!b.view.empty()) t = t.view(b.view);
+  if (b.transpose) t = t.transpose(-2, -1);
+  if (b.groups > 1) t = t.unflatten(0, {b.groups, t.size(0) / b.groups}).narrow(1, b.begin, b.length).flatten(0, 1);
+  else if (b.length >= 0) t = t.narrow(0, b.begin, b.length);
+  return b.shape.empty() ? t : t.reshape(b.shape);
+}
+
+at::Tensor realise(const StoredWeight& w, c10::Device device, at::ScalarType dtype) {
+  at::Tensor out;
+  for (const StoredWeight::Part& p : w.parts) {
+    const bool fp8 = p.scale.defined() || p.raw.scalar_type() == at::kFloat8_e4m3fn || p.raw.scalar_type() == at::kFloat8_e5m2;
+    // Scales belong to whole matrices, so 8-bit floats are cut after they are multiplied.
+    at::Tensor t = fp8 ? bound(plain_values(p.raw, p.scale, w.quantization, device, dtype == at::kDouble), p.binding)
+                       : bound(p.raw, p.binding);
+    t = t.to(device, dtype);
+    out = out.defined() ? at::cat({out, t}) : t;
+  }
+  return out;
+}
+
+int64_t free_bytes(c10::Device device) {
+  if (!device.is_cpu()) return static_cast<int64_t>(at::accelerator::getMemoryInfo(device.index()).first);
+  std::ifstream in("/proc/meminfo");
+  for (std::string key; in >> key;) {
+    int64_t kib = 0;
+    if (key == "MemAvailable:" && in >> kib) return kib * 1024;
+    in.ignore(1 << 10, '\n');
+  }
+  return INT64_MAX;                    // not known: as before, everything is loaded
+}
+
+std::string gib(int64_t bytes) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1f GiB", static_cast<double>(bytes) / (1 << 30));
+  return text;
 }
 
 Stored holder(const Checkpoint& c) {
@@ -59,22 +106,76 @@ Stored holder(const Checkpoint& c) {
 
 }  // namespace
 
-const at::Tensor& ModelWeights::get(const std::string& name) const {
-  auto it = tensors.find(name);
-  if (it == tensors.end()) throw Error(StatusCode::kInternal, "weight '" + name + "' was not loaded");
-  return it->second;
+WeightKeep parse_weight_keep(const std::string& text) {
+  for (WeightKeep k : {WeightKeep::kAuto, WeightKeep::kResident, WeightKeep::kStored, WeightKeep::kStream})
+    if (text == weight_keep_text(k)) return k;
+  throw Error(StatusCode::kBadInput, "weights cannot be kept '" + text + "'", "--weights", "use auto, resident, stored or stream");
+}
+
+const char* weight_keep_text(WeightKeep keep) {
+  switch (keep) {
+    case WeightKeep::kResident: return "resident";
+    case WeightKeep::kStored: return "stored";
+    case WeightKeep::kStream: return "stream";
+    default: return "auto";
+  }
+}
+
+at::Tensor ModelWeights::get(const std::string& name) const {
+  at::Tensor t = find(name);
+  if (!t.defined()) throw Error(StatusCode::kInternal, "weight '" + name + "' was not loaded");
+  return t;
 }
 
 at::Tensor ModelWeights::find(const std::string& name) const {
-  auto it = tensors.find(name);
-  return it == tensors.end() ? at::Tensor() : it->second;
+  if (auto it = tensors.find(name); it != tensors.end()) return it->second;
+  auto it = stored.find(name);
+  if (it == stored.end()) return {};
+  at::NoGradGuard no_grad;
+  return realise(it->second, device, dtype);
 }
 
 WeightMap ModelWeights::below(const std::string& prefix) const {
   WeightMap out;
-  for (auto it = tensors.lower_bound(prefix); it != tensors.end() && it->first.rfind(prefix, 0) == 0; ++it)
+  auto is_below = [&](const std::string& name) { return name.rfind(prefix, 0) == 0; };
+  for (auto it = tensors.lower_bound(prefix); it != tensors.end() && is_below(it->first); ++it)
     out.emplace(it->first.substr(prefix.size()), it->second);
+  for (auto it = stored.lower_bound(prefix); it != stored.end() && is_below(it->first); ++it)
+    out.emplace(it->first.substr(prefix.size()), find(it->first));
   return out;
+}
+
+std::vector<std::string> ModelWeights::names() const {
+  std::set<std::string> out;
+  for (const auto& [name, _] : tensors) out.insert(name);
+  for (const auto& [name, _] : stored) out.insert(name);
+  return {out.begin(), out.end()};
+}
+
+int64_t resident_bytes(const Checkpoint& checkpoint, const Family& family, const ModelConfig& config, c10::Device device,
+                       at::ScalarType dtype) {
+  std::set<std::string> seen;
+  int64_t total = 0;
+  for (const TensorBinding& b : family.bind(config, holder(checkpoint))) {
+    const TensorEntry* e = checkpoint.find(b.source);
+    if (!e) continue;
+    const int64_t one = static_cast<int64_t>(at::elementSize(dtype));
+    const bool moved = !device.is_cpu() || scalar_type(e->dtype) != dtype;
+    if (moved && seen.insert(b.source).second) total += e->count() * one;
+    // Rows that are gathered from bundles are a copy beside the source that they come from.
+    if (b.groups > 1 || b.append) {
+      int64_t n = one;
+      for (int64_t size : b.canonical_shape()) n *= size;
+      total += n;
+    }
+  }
+  return total;
+}
+
+WeightKeep choose_keep(int64_t resident, int64_t stored, int64_t free, c10::Device device) {
+  const int64_t usable = free / 10 * 9;
+  if (resident <= usable) return WeightKeep::kResident;
+  return !device.is_cpu() && stored <= usable ? WeightKeep::kStored : WeightKeep::kStream;
 }
 
 at::Tensor tensor_of_entry(const TensorEntry& entry, const std::shared_ptr<const void>& keep_alive) {
@@ -129,33 +230,48 @@ std::vector<std::string> check_weights(const Checkpoint& checkpoint, const Famil
 
 std::shared_ptr<const ModelWeights> load_weights(const Checkpoint& checkpoint, const Family& family,
                                                  const ModelConfig& config, c10::Device device, at::ScalarType dtype,
-                                                 bool check_values) {
+                                                 bool check_values, WeightKeep keep) {
   at::NoGradGuard no_grad;
   auto out = std::make_shared<ModelWeights>();
   out->device = device;
   out->dtype = dtype;
   out->warnings = check_weights(checkpoint, family, config);
+  out->keep = keep;
+  if (keep == WeightKeep::kAuto) {
+    const int64_t resident = resident_bytes(checkpoint, family, config, device, dtype);
+    const int64_t in_file = static_cast<int64_t>(checkpoint.weight_bytes()), free = free_bytes(device);
+    out->keep = choose_keep(resident, in_file, free, device);
+    if (out->keep != WeightKeep::kResident)
+      out->warnings.push_back("the weights take " + gib(resident) + " as " + dtype_text(dtype) + " and " + gib(free) + " is free on " +
+                              device.str() + ": " + (out->keep == WeightKeep::kStored
+                                  ? "they are kept in the file's type and made into the other block by block"
+                                  : "every run takes each block's from the file as it comes to it") +
+                              ", which is slower; --dtype bfloat16 may fit");
+  }
   const Quantization quantization = read_quantization(checkpoint.config(), checkpoint.folder() + "/config.json");
   std::map<std::string, at::Tensor> whole;             // sources that several bindings slice are moved once
   for (const TensorBinding& b : family.bind(config, holder(checkpoint))) {
     const TensorEntry* e = checkpoint.find(b.source);
     if (!e) continue;
+    const bool later = out->keep != WeightKeep::kResident && b.canonical.rfind("blocks.", 0) == 0;
     auto [it, fresh] = whole.try_emplace(b.source);
     if (fresh) {
-      at::Tensor t = stored_values(checkpoint, *e, quantization, device, dtype == at::kDouble);
-      if (check_values && t.numel() && !at::isfinite(t).all().item<bool>()) {
+      at::Tensor raw = tensor_of_entry(*e, checkpoint.keep_alive());
+      at::Tensor t = later ? raw : plain_values(raw, scale_tensor(checkpoint, *e, quantization), quantization, device, dtype == at::kDouble);
+      if (check_values && !later && t.numel() && !at::isfinite(t).all().item<bool>()) {
         bool nan = at::isnan(t).any().item<bool>();
         out->warnings.push_back("tensor '" + b.source + "' holds " + (nan ? "NaN" : "infinite") + " values (" +
                                 checkpoint.folder() + "): logits will not be usable");
       }
-      it->second = t.to(device, dtype);
+      it->second = !later ? t.to(device, dtype) : out->keep == WeightKeep::kStored ? t.to(device) : t;
     }
-    at::Tensor t = it->second;
-    if (!b.view.empty()) t = t.view(b.view);
-    if (b.transpose) t = t.transpose(-2, -1);
-    if (b.groups > 1) t = t.unflatten(0, {b.groups, t.size(0) / b.groups}).narrow(1, b.begin, b.length).flatten(0, 1);
-    else if (b.length >= 0) t = t.narrow(0, b.begin, b.length);
-    if (!b.shape.empty()) t = t.reshape(b.shape);
+    if (later) {
+      StoredWeight& w = out->stored[b.canonical];
+      w.quantization = quantization;
+      w.parts.push_back({it->second, scale_tensor(checkpoint, *e, quantization), b});
+      continue;
+    }
+    at::Tensor t = bound(it->second, b);
     at::Tensor& place = out->tensors[b.canonical];
     place = b.append ? at::cat({place, t}) : t;
   }

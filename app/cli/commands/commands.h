@@ -42,6 +42,7 @@ struct Compute {
   c10::Device device = c10::Device(c10::kCPU);
   at::ScalarType dtype = at::kFloat;
   std::string device_text, dtype_text, form, bos;
+  WeightKeep keep = WeightKeep::kAuto;
   bool tf32 = false;
   uint64_t seed = 0;
 };

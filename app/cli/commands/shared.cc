@@ -47,6 +47,7 @@ Compute read_compute(const CommandLine& line) {
   c.device_text = c.device.str();
   c.dtype = parse_dtype(line.get("--dtype", "float32"), c.device);
   c.dtype_text = dtype_text(c.dtype);
+  c.keep = parse_weight_keep(line.get("--weights", "auto"));
   return c;
 }
 
@@ -55,7 +56,7 @@ BosMode bos_mode(const std::string& text) {
 }
 
 std::shared_ptr<const LoadedModel> open_model(const CommandLine& line, const Compute& compute) {
-  return load_model(line.get("--model"), compute.device, compute.dtype);
+  return load_model(line.get("--model"), compute.device, compute.dtype, compute.keep);
 }
 
 std::map<std::string, std::string> key_values(const std::vector<std::string>& texts, const std::string& option) {
