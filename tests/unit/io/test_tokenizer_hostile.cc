@@ -48,8 +48,8 @@ TEST(TokenizerHostile, WrongFieldsAreNamed) {
   expect_refused(std::string(kGood).substr(0, 150), kBad, {});
   expect_refused(with("/model", 3), kBad, {"model"});
   expect_refused(with("/model/type", "Telepathy"), kNot, {"Telepathy", "model.type", "BPE"});
-  expect_refused(with("/model/type", "Unigram"), kNot, {"Unigram", "BPE"});
-  expect_refused(with("/model/type", "WordPiece"), kNot, {"WordPiece"});
+  expect_refused(with("/model/type", "WordLevel"), kNot, {"WordLevel", "BPE, Unigram, WordPiece"});
+  expect_refused(with("/model/type", "Unigram"), kBad, {"model.vocab", "[piece, score]"});
   expect_refused(with("/model/vocab", Json::array()), kBad, {"model.vocab"});
   expect_refused(with("/model/vocab/a", -1), kBad, {"'a'"});
   expect_refused(with("/model/vocab/a", 1.5), kBad, {"'a'"});
