@@ -16,7 +16,7 @@ namespace microtome {
 
 struct Encoding {
   std::vector<int64_t> ids;
-  std::vector<std::string> pieces;                       // token strings as the vocabulary spells them; Unigram's unknowns as the text does
+  std::vector<std::string> pieces;                       // as the vocabulary spells them; Unigram's unknowns as the text
   std::vector<std::pair<int64_t, int64_t>> offsets;      // in code points of the input text; (0,0) for special tokens
 };
 

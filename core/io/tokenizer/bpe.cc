@@ -179,7 +179,8 @@ class Bpe : public TokenModel {
     const auto it = vocabulary_.ids.find(unknown_);
     if (it == vocabulary_.ids.end()) {
       throw Error(StatusCode::kBadInput,
-                  "the text needs the unknown token " + in_quotes(unknown_) + ", which is not in the vocabulary", where_ + ": model.unk_token");
+                  "the text needs the unknown token " + in_quotes(unknown_) + ", which is not in the vocabulary",
+                  where_ + ": model.unk_token");
     }
     return it->second;
   }
