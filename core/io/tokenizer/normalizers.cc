@@ -4,6 +4,7 @@
 
 #include "core/base/quote.h"
 #include "core/io/tokenizer/byte_alphabet.h"
+#include "core/io/tokenizer/charsmap.h"
 #include "core/io/tokenizer/pattern.h"
 #include "core/io/tokenizer/unicode_text.h"
 
@@ -219,9 +220,10 @@ std::unique_ptr<Normalizer> make(const Json& spec, int depth, const std::string&
                                             json_bool(spec, "handle_chinese_chars", true, where),
                                             json_bool(spec, "strip_accents", lowercase, where), lowercase);
   }
+  if (type == "Precompiled") return make_charsmap(json_string(spec, "precompiled_charsmap", where), where);
   throw Error(StatusCode::kUnsupported, "the normalizer type " + in_quotes(type) + " is not supported", where,
               "supported: Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, ByteLevel, "
-              "BertNormalizer");
+              "BertNormalizer, Precompiled");
 }
 
 }  // namespace

@@ -66,7 +66,7 @@ TEST(TokenizerHostile, WrongFieldsAreNamed) {
   expect_refused(with("/added_tokens/0/id", -4), kBad, {"added_tokens[0]", "'id'"});
   expect_refused(with("/added_tokens/0/content", std::string(5000, 'x')), kBad, {"added_tokens[0]", "content"});
   expect_refused(with("/added_tokens", 1), kBad, {"added_tokens"});
-  expect_refused(with("/normalizer", {{"type", "Precompiled"}}), kNot, {"Precompiled", "normalizer"});
+  expect_refused(with("/normalizer", {{"type", "Nmt"}}), kNot, {"Nmt", "normalizer"});
   expect_refused(with("/normalizer", {{"type", "Replace"}, {"pattern", 4}, {"content", ""}}), kBad, {"pattern"});
   expect_refused(with("/pre_tokenizer", {{"type", "UnicodeScripts"}}), kNot, {"UnicodeScripts", "pre_tokenizer"});
   expect_refused(with("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"String", "a"}}}, {"behavior", "Eaten"}}),

@@ -201,5 +201,91 @@ TEST(TokenizerBert, NormalizerAndClassesOfCharacters) {
   EXPECT_EQ(parse(json)->encode("a").ids, (Ids{6, 1, 7}));
 }
 
+// A double array as in Darts-clone, each node's children in 256 units of their own, and the replacements behind it.
+std::string charsmap(const std::map<std::string, std::string>& table) {
+  std::vector<std::map<uint8_t, size_t>> nodes(1);
+  std::map<size_t, uint32_t> leaves;
+  std::string texts;
+  for (const auto& [key, by] : table) {
+    size_t n = 0;
+    for (const char c : key) {
+      const auto [child, fresh] = nodes[n].emplace(static_cast<uint8_t>(c), nodes.size());
+      n = child->second;
+      if (fresh) nodes.emplace_back();
+    }
+    leaves[n] = static_cast<uint32_t>(texts.size());
+    texts += by + '\0';
+  }
+  std::vector<uint32_t> units(256 * (nodes.size() + 1), 0x80000000), place(nodes.size(), 0);
+  for (size_t n = 0; n < nodes.size(); ++n) {
+    const auto base = static_cast<uint32_t>(256 * (n + 1));
+    units[place[n]] = (n == 0 ? 0 : place[n] & 0xFF) | (place[n] ^ base) << 10;
+    if (leaves.count(n)) {
+      units[place[n]] |= 0x100;
+      units[base] = 0x80000000 | leaves[n];
+    }
+    for (const auto& [byte, child] : nodes[n]) place[child] = base ^ byte;
+  }
+  units.insert(units.begin(), static_cast<uint32_t>(4 * units.size()));
+  std::string bytes;
+  for (const uint32_t u : units)
+    for (int i = 0; i < 4; ++i) bytes += static_cast<char>(u >> (8 * i));
+  return bytes + texts;
+}
+
+std::string base64(const std::string& bytes) {
+  static const std::string digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string out;
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    uint32_t v = 0;
+    for (size_t k = 0; k < 3; ++k) v = v << 8 | (i + k < bytes.size() ? static_cast<uint8_t>(bytes[i + k]) : 0);
+    for (size_t k = 0; k < 4; ++k) out += i + k > bytes.size() ? '=' : digits[v >> (18 - 6 * k) & 63];
+  }
+  return out;
+}
+
+TEST(TokenizerCharsmap, ReplacesAsSentencePieceDoes) {
+  const std::string table = charsmap({{"\t", " "}, {"e\u0301", "\u00e9"}, {"\ufb01", "fi"}, {"\u200b", ""},
+                                      {"\u2026", "..."}, {"a\u0308", "X"}, {"q", "QQ"}});
+  std::vector<std::pair<std::string, double>> pieces;
+  for (const char* c : {"a", "b", "e", "f", "i", "n", "Q", "X", " ", "\u00e9", ".", "\u0301", "\u0308"})
+    pieces.emplace_back(c, -1);
+  Json json = unigram(pieces, nullptr);
+  json["normalizer"] = {{"type", "Precompiled"}, {"precompiled_charsmap", base64(table)}};
+  const auto t = parse(json);
+  const auto expect = [&](const std::string& text, const std::string& normal, const Offsets& offsets) {
+    const Encoding e = t->encode(text);
+    std::string got;
+    for (const std::string& p : e.pieces) got += p;
+    EXPECT_EQ(got, normal);
+    EXPECT_EQ(e.offsets, offsets) << text;
+  };
+  expect("\ufb01n", "fin", {{0, 1}, {0, 1}, {1, 2}});
+  expect("e\u0301\ta", "\u00e9 a", {{0, 1}, {2, 3}, {3, 4}});
+  expect("a\u0308\u0301b", "Xb", {{0, 1}, {3, 4}});      // the shortest entry stands for the whole cluster
+  expect("a\u200b" "b", "ab", {{0, 1}, {2, 3}});
+  expect("\u200b" "ab", "ab", {{0, 1}, {1, 2}});
+  expect("q\u2026", "QQ...", {{0, 1}, {0, 1}, {1, 2}, {1, 2}, {1, 2}});
+  expect("e\u0308", "e\u0308", {{0, 1}, {1, 2}});
+
+  const auto with = [&](const std::string& encoded) {
+    json["normalizer"]["precompiled_charsmap"] = encoded;
+    return refusal(json);
+  };
+  EXPECT_HAS(with("a*=="), "not base64");
+  EXPECT_HAS(with("abc"), "not base64");
+  EXPECT_HAS(with(""), "too short");
+  EXPECT_HAS(with(base64(std::string("\xff\xff\xff\x7f", 4) + "abcd")), "a length that it does not have");
+  EXPECT_HAS(with(base64(table + "\xff")), "not UTF-8");
+  EXPECT_EQ(with(base64(table)), "accepted");
+  // A table whose entries point nowhere is refused when text meets one of them; no unit outside it is looked at.
+  std::string cut = table;
+  cut.resize(cut.size() - 18);      // all replacements
+  EXPECT_EQ(with(base64(cut)), "accepted");
+  EXPECT_THROW(parse(json)->encode("q"), Error);
+  EXPECT_EQ(with(base64(std::string("\x04\0\0\0\xff\xff\xff\xff", 8))), "accepted");
+  EXPECT_EQ(parse(json)->encode("ab").ids, (Ids{0, 1}));
+}
+
 }  // namespace
 }  // namespace microtome
