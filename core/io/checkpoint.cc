@@ -101,7 +101,8 @@ std::map<std::string, std::string> read_weight_map(const std::string& path, cons
 }
 
 [[noreturn]] void refuse_no_weights(const fs::path& folder) {
-  for (const char* other : {"consolidated.00.pth", "consolidated.safetensors", "model.pt", "tf_model.h5", "flax_model.msgpack"})
+  for (const char* other :
+       {"consolidated.00.pth", "consolidated.safetensors", "model.pt", "tf_model.h5", "flax_model.msgpack"})
     if (is_there(folder / other))
       throw Error(StatusCode::kUnsupported,
                   "the folder holds its weights only as '" + std::string(other) + "', which is not read", folder.string(),

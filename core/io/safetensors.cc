@@ -41,7 +41,8 @@ void refuse_others(std::span<const uint8_t> bytes, const std::string& where) {
   const std::string_view head(reinterpret_cast<const char*>(bytes.data()), std::min<size_t>(bytes.size(), 512));
   refuse_look_alikes(head, "safetensors", where);
   if (head.starts_with("PK\x03\x04") || head.starts_with("\x80\x02"))
-    bad("the file is a PyTorch pickle, not safetensors", where, "save the model again as safetensors");
+    bad("the file is a PyTorch pickle, not safetensors", where,
+        "name the model's folder, where pytorch_model.bin is read, or save the model again as safetensors");
 }
 
 DType read_dtype(const std::string& word, const std::string& where) {

@@ -1,6 +1,6 @@
 // tokenizer.h — text to token ids and back, exactly as Hugging Face's `tokenizers` does for tokenizer.json files of the
-// BPE model (byte-level, and SentencePiece style with byte fallback): added tokens, normalizers, pre-tokenizers,
-// post-processors, decoders; and as RWKV does for its vocabulary files.
+// models BPE (byte-level, and SentencePiece style with byte fallback), Unigram and WordPiece: added tokens, normalizers,
+// pre-tokenizers, post-processors, decoders; and as RWKV does for its vocabulary files.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ namespace microtome {
 
 struct Encoding {
   std::vector<int64_t> ids;
-  std::vector<std::string> pieces;                       // token strings as the vocabulary spells them
+  std::vector<std::string> pieces;                       // as the vocabulary spells them; Unigram's unknowns as the text
   std::vector<std::pair<int64_t, int64_t>> offsets;      // in code points of the input text; (0,0) for special tokens
 };
 

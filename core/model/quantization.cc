@@ -60,8 +60,8 @@ const TensorEntry* scale_of(const Checkpoint& checkpoint, const TensorEntry& wei
   const TensorEntry* scale = inverse ? inverse : checkpoint.find(weight.name + "_scale");
   if (!scale) {
     if (!quantization.fp8) return nullptr;
-    throw Error(StatusCode::kBadInput, std::string("it is ") + dtype_name(weight.dtype) + ", and neither its '…_scale_inv' nor "
-                "its '…_scale' is in the checkpoint", where, "the checkpoint does not fit its config.json; save it again");
+    throw Error(StatusCode::kBadInput, std::string("it is ") + dtype_name(weight.dtype) +
+                ", and neither its '…_scale_inv' nor its '…_scale' is in the checkpoint", where, "the checkpoint does not fit its config.json; save it again");
   }
   if (is_fp8(scale->dtype) || (scale->dtype != DType::kF64 && scale->dtype != DType::kF32 && scale->dtype != DType::kF16 &&
                                scale->dtype != DType::kBF16))

@@ -20,8 +20,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   size_t copied = 0, looked = 0;
   for (const TensorEntry& t : file.value().tensors) {
     const bool inside = t.bytes == 0 || (t.data >= data && t.data < data + size);
-    if (inside) fuzz::require(t.bytes == 0 || t.bytes <= static_cast<size_t>(data + size - t.data), "a tensor leaves the file");
-    else copied += t.bytes;
+    if (!inside) copied += t.bytes;
+    const bool fits = !inside || t.bytes == 0 || t.bytes <= static_cast<size_t>(data + size - t.data);
+    fuzz::require(fits, "a tensor leaves the file");
     int64_t count = 1;
     for (const int64_t dim : t.shape) count = dim == 0 ? 0 : count * dim;
     fuzz::require(count == t.count(), "shape and bytes differ");

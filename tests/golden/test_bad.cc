@@ -100,8 +100,9 @@ TEST(Bad, IndexesAndPickles) {
     const Status status = Checkpoint::open(c.folder).status();
     expect_a_clear_error(status, c);
     EXPECT_EQ(status.code() == StatusCode::kUnsupported, c.name == "pickle-global") << c.name;
-    const char* part = c.name == "pickle-global" ? "'os.getcwd'" : c.name == "pickle-truncated" ? "no directory at its end" : "";
-    EXPECT_NE(status.text().find(part), std::string::npos) << status.text();
+    const auto says = [&](const char* part) { return status.text().find(part) != std::string::npos; };
+    EXPECT_TRUE(c.name != "pickle-global" || says("'os.getcwd'")) << status.text();
+    EXPECT_TRUE(c.name != "pickle-truncated" || says("no directory at its end")) << status.text();
     const bool escapes = c.name.ends_with("-path") || c.name == "index-path-traversal";
     EXPECT_EQ(status.text().find("plain file name") != std::string::npos, escapes) << status.text();
   }

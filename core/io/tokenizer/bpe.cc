@@ -1,22 +1,16 @@
 #include <algorithm>
 #include <array>
 #include <queue>
-#include <unordered_map>
 
 #include "core/base/quote.h"
 #include "core/io/tokenizer/token_model.h"
 #include "core/io/tokenizer/unicode_text.h"
+#include "core/io/tokenizer/vocabulary.h"
 
 namespace microtome::tok {
 namespace {
 
 constexpr size_t kMaxMerges = size_t{8} << 20;
-
-struct StringHash {
-  using is_transparent = void;
-  size_t operator()(std::string_view s) const { return std::hash<std::string_view>{}(s); }
-};
-using Vocabulary = std::unordered_map<std::string, uint32_t, StringHash, std::equal_to<>>;
 
 struct Merge {
   uint32_t rank = 0, result = 0;
@@ -72,7 +66,7 @@ struct Candidate {
 class Bpe : public TokenModel {
  public:
   Bpe(const Json& spec, const std::string& where) : merges_(merge_count(spec, where)) {
-    read_vocabulary(spec, where);
+    vocabulary_ = Vocabulary::read(spec, where);
     const std::string here = where + ": model";
     prefix_ = json_string(spec, "continuing_subword_prefix", "", here);
     suffix_ = json_string(spec, "end_of_word_suffix", "", here);
@@ -89,15 +83,15 @@ class Bpe : public TokenModel {
     static constexpr char kHex[] = "0123456789ABCDEF";
     for (size_t b = 0; b < 256; ++b) {
       const std::string name = std::string("<0x") + kHex[b >> 4] + kHex[b & 15] + ">";
-      const auto it = vocabulary_.find(name);
-      byte_ids_[b] = it == vocabulary_.end() ? -1 : static_cast<int64_t>(it->second);
+      const auto it = vocabulary_.ids.find(name);
+      byte_ids_[b] = it == vocabulary_.ids.end() ? -1 : static_cast<int64_t>(it->second);
     }
   }
 
   void tokenize(std::string_view word, std::vector<ModelToken>& out) const override {
     if (ignore_merges_) {
-      const auto it = vocabulary_.find(word);
-      if (it != vocabulary_.end()) {
+      const auto it = vocabulary_.ids.find(word);
+      if (it != vocabulary_.ids.end()) {
         out.push_back({it->second, 0, word.size()});
         return;
       }
@@ -115,13 +109,11 @@ class Bpe : public TokenModel {
   }
 
   std::optional<int64_t> id_of(std::string_view token) const override {
-    const auto it = vocabulary_.find(token);
-    return it == vocabulary_.end() ? std::nullopt : std::optional<int64_t>(it->second);
+    const auto it = vocabulary_.ids.find(token);
+    return it == vocabulary_.ids.end() ? std::nullopt : std::optional<int64_t>(it->second);
   }
-  const std::string* token_of(int64_t id) const override {
-    return id < 0 || id >= size() ? nullptr : tokens_[static_cast<size_t>(id)];
-  }
-  int64_t size() const override { return static_cast<int64_t>(tokens_.size()); }
+  const std::string* token_of(int64_t id) const override { return vocabulary_.token_of(id); }
+  int64_t size() const override { return vocabulary_.size(); }
 
  private:
   static size_t merge_count(const Json& spec, const std::string& where) {
@@ -136,42 +128,9 @@ class Bpe : public TokenModel {
     return it->size();
   }
 
-  void read_vocabulary(const Json& spec, const std::string& where) {
-    const auto it = spec.find("vocab");
-    if (it == spec.end() || !it->is_object()) {
-      throw Error(StatusCode::kBadInput, "field 'model.vocab' must be an object", where);
-    }
-    if (it->size() > kMaxVocabularySize) {
-      throw Error(StatusCode::kBadInput, "field 'model.vocab' has " + std::to_string(it->size()) + " entries", where,
-                  "at most " + std::to_string(kMaxVocabularySize) + " are read");
-    }
-    vocabulary_.reserve(it->size());
-    for (const auto& [token, value] : it->items()) {
-      const std::string field = "model.vocab[" + in_quotes(token) + "]";
-      if (!value.is_number_integer() || value.template get<int64_t>() < 0 ||
-          value.template get<int64_t>() > kMaxTokenId) {
-        throw Error(StatusCode::kBadInput, field + " must be a whole number from 0 to " + std::to_string(kMaxTokenId),
-                    where);
-      }
-      if (token.size() > kMaxTokenBytes) {
-        throw Error(StatusCode::kBadInput, field + " is a token of " + std::to_string(token.size()) + " bytes", where);
-      }
-      const auto id = value.template get<uint32_t>();
-      const auto [entry, fresh] = vocabulary_.emplace(token, id);
-      if (!fresh) throw Error(StatusCode::kBadInput, field + " is there twice", where);
-      if (id >= tokens_.size()) tokens_.resize(id + 1, nullptr);
-      if (tokens_[id] != nullptr) {
-        throw Error(StatusCode::kBadInput,
-                    field + " has the id " + std::to_string(id) + ", which is also that of " + in_quotes(*tokens_[id]),
-                    where);
-      }
-      tokens_[id] = &entry->first;   // nodes of an unordered_map stay where they are
-    }
-  }
-
   uint32_t require(std::string_view token, size_t index, const std::string& where) const {
-    const auto it = vocabulary_.find(token);
-    if (it == vocabulary_.end()) {
+    const auto it = vocabulary_.ids.find(token);
+    if (it == vocabulary_.ids.end()) {
       throw Error(StatusCode::kBadInput,
                   "merges[" + std::to_string(index) + "]: " + in_quotes(token) + " is not in the vocabulary",
                   where, "the file is damaged or its parts do not belong together");
@@ -217,10 +176,11 @@ class Bpe : public TokenModel {
   }
 
   uint32_t unknown_id() const {
-    const auto it = vocabulary_.find(unknown_);
-    if (it == vocabulary_.end()) {
+    const auto it = vocabulary_.ids.find(unknown_);
+    if (it == vocabulary_.ids.end()) {
       throw Error(StatusCode::kBadInput,
-                  "the text needs the unknown token " + in_quotes(unknown_) + ", which is not in the vocabulary", where_ + ": model.unk_token");
+                  "the text needs the unknown token " + in_quotes(unknown_) + ", which is not in the vocabulary",
+                  where_ + ": model.unk_token");
     }
     return it->second;
   }
@@ -245,8 +205,8 @@ class Bpe : public TokenModel {
         decorated = (first ? "" : prefix_) + std::string(c) + (last ? suffix_ : "");
         c = decorated;
       }
-      const auto it = vocabulary_.find(c);
-      if (it != vocabulary_.end()) {
+      const auto it = vocabulary_.ids.find(c);
+      if (it != vocabulary_.ids.end()) {
         if (pending > 0) add(pending_id, pending);
         pending = 0;
         add(it->second, n);
@@ -303,7 +263,6 @@ class Bpe : public TokenModel {
   }
 
   Vocabulary vocabulary_;
-  std::vector<const std::string*> tokens_;   // by id; null where the vocabulary leaves one out
   MergeTable merges_;
   std::string prefix_, suffix_, unknown_, where_;
   bool fuse_unknown_ = false, byte_fallback_ = false, ignore_merges_ = false;

@@ -153,6 +153,43 @@ class MetaspaceDecoder : public Decoder {
   bool prefix_;
 };
 
+// Words get a space in front, continued ones lose their prefix; cleanup takes English spacing back, piece by piece.
+class WordPieceDecoder : public Decoder {
+ public:
+  WordPieceDecoder(std::string prefix, bool cleanup) : prefix_(std::move(prefix)), cleanup_(cleanup) {}
+  void apply(std::vector<std::string>& pieces, const Budget&) const override {
+    for (size_t i = 0; i < pieces.size(); ++i) {
+      if (i > 0) {
+        if (pieces[i].starts_with(prefix_)) pieces[i].erase(0, prefix_.size());
+        else pieces[i].insert(0, 1, ' ');
+      }
+      if (!cleanup_) continue;
+      for (const auto& [from, to] : kCleanup) replace_all(pieces[i], from, to);
+    }
+  }
+
+ private:
+  // In the reference's order.
+  static constexpr std::pair<std::string_view, std::string_view> kCleanup[] = {
+      {" .", "."}, {" ?", "?"}, {" !", "!"}, {" ,", ","}, {" ' ", "'"}, {" n't", "n't"}, {" 'm", "'m"},
+      {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+  static void replace_all(std::string& text, std::string_view from, std::string_view to) {
+    size_t at = text.find(from);
+    if (at == text.npos) return;
+    std::string out;
+    size_t done = 0;
+    for (; at != text.npos; at = text.find(from, done)) {
+      out.append(text, done, at - done);
+      out += to;
+      done = at + from.size();
+    }
+    out.append(text, done);
+    text = std::move(out);
+  }
+  std::string prefix_;
+  bool cleanup_;
+};
+
 std::string one_character(const Json& spec, const char* key, const std::string& fallback, const std::string& where) {
   std::string text = json_string(spec, key, fallback, where);
   if (only_char(text) == 0) {
@@ -189,8 +226,12 @@ std::unique_ptr<Decoder> make(const Json& spec, int depth, const std::string& wh
     const bool never = json_string(spec, "prepend_scheme", prefix ? "always" : "never", where) == "never";
     return std::make_unique<MetaspaceDecoder>(one_character(spec, "replacement", "\xE2\x96\x81", where), !never);
   }
+  if (type == "WordPiece") {
+    return std::make_unique<WordPieceDecoder>(json_string(spec, "prefix", "##", where),
+                                              json_bool(spec, "cleanup", true, where));
+  }
   throw Error(StatusCode::kUnsupported, "the decoder type " + in_quotes(type) + " is not supported", where,
-              "supported: Sequence, ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace");
+              "supported: Sequence, ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, WordPiece");
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ class Decoder {
   virtual void apply(std::vector<std::string>& pieces, const Budget& budget) const = 0;
 };
 
-// ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, Sequence. Null gives null. Throws Error(kUnsupported)
+// ByteLevel, Replace, ByteFallback, Fuse, Strip, Metaspace, WordPiece, Sequence. Null gives null. Throws Error(kUnsupported)
 // naming any other type, Error(kBadInput) for a wrong field.
 std::unique_ptr<Decoder> make_decoder(const Json& spec, const std::string& where);
 

@@ -145,7 +145,9 @@ Encoding HfTokenizer::encode(std::string_view text, bool add_special) const {
     for (size_t i = range.first; i < range.second; ++i) {
       // A suffix spelt in bytes makes tokens longer than the word they come from.
       const size_t begin = std::min(s.begin + tokens[i].begin, s.end - 1);
-      emit(tokens[i].id, begin, std::clamp(s.begin + tokens[i].end, begin + 1, s.end));
+      const size_t end = std::clamp(s.begin + tokens[i].end, begin + 1, s.end);
+      emit(tokens[i].id, begin, end);
+      if (tokens[i].as_text) out.pieces.back() = words.text.substr(begin, end - begin);
     }
   }
   if (post_processor_) post_processor_->apply(out, add_special);

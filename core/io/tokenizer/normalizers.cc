@@ -4,6 +4,7 @@
 
 #include "core/base/quote.h"
 #include "core/io/tokenizer/byte_alphabet.h"
+#include "core/io/tokenizer/charsmap.h"
 #include "core/io/tokenizer/pattern.h"
 #include "core/io/tokenizer/unicode_text.h"
 
@@ -134,6 +135,60 @@ class ByteLevelNormalizer : public Normalizer {
   }
 };
 
+// Steps of BERT's own tokenizer: control characters go and white space becomes spaces, ideographs get spaces around them,
+// accents go (all nonspacing marks of the decomposed text), letters become small.
+class BertNormalizer : public Normalizer {
+ public:
+  BertNormalizer(bool clean, bool ideographs, bool accents, bool lowercase)
+      : clean_(clean), ideographs_(ideographs), accents_(accents), lowercase_(lowercase) {}
+  void apply(AlignedText& text, const Budget& budget) const override {
+    if (clean_) {
+      rewrite(text, budget, [](Rewrite& pass) {
+        while (!pass.done()) {
+          const char32_t c = pass.peek();
+          const bool line = c == U'\t' || c == U'\n' || c == U'\r';
+          if (c == 0 || c == 0xFFFD || (!line && is_control_or_format(c))) pass.skip();
+          else pass.replace(is_white_space(c) ? U' ' : c);
+        }
+      });
+    }
+    if (ideographs_) {
+      rewrite(text, budget, [](Rewrite& pass) {
+        while (!pass.done()) {
+          const char32_t c = pass.peek();
+          if (!is_bert_ideograph(c)) {
+            pass.replace(c);
+            continue;
+          }
+          pass.replace(U' ');
+          pass.insert(c);
+          pass.insert(U' ');
+        }
+      });
+    }
+    if (accents_) {
+      normalize_unicode(text, UnicodeForm::kNfd, budget);
+      rewrite(text, budget, [](Rewrite& pass) {
+        while (!pass.done()) {
+          const char32_t c = pass.peek();
+          if (is_nonspacing_mark(c)) pass.skip();
+          else pass.replace(c);
+        }
+      });
+    }
+    if (lowercase_) LowercaseNormalizer().apply(text, budget);
+  }
+
+ private:
+  // The reference's ranges, its U+2B920 for U+2B820 included.
+  static bool is_bert_ideograph(char32_t c) {
+    return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) || (c >= 0x20000 && c <= 0x2A6DF) ||
+           (c >= 0x2A700 && c <= 0x2B73F) || (c >= 0x2B740 && c <= 0x2B81F) || (c >= 0x2B920 && c <= 0x2CEAF) ||
+           (c >= 0xF900 && c <= 0xFAFF) || (c >= 0x2F800 && c <= 0x2FA1F);
+  }
+  bool clean_, ideographs_, accents_, lowercase_;
+};
+
 std::unique_ptr<Normalizer> make(const Json& spec, int depth, const std::string& where) {
   const std::string type = step_type(spec, where);
   if (type == "Sequence") {
@@ -159,8 +214,16 @@ std::unique_ptr<Normalizer> make(const Json& spec, int depth, const std::string&
                                              json_bool(spec, "strip_right", true, where));
   }
   if (type == "ByteLevel") return std::make_unique<ByteLevelNormalizer>();
+  if (type == "BertNormalizer") {
+    const bool lowercase = json_bool(spec, "lowercase", true, where);
+    return std::make_unique<BertNormalizer>(json_bool(spec, "clean_text", true, where),
+                                            json_bool(spec, "handle_chinese_chars", true, where),
+                                            json_bool(spec, "strip_accents", lowercase, where), lowercase);
+  }
+  if (type == "Precompiled") return make_charsmap(json_string(spec, "precompiled_charsmap", where), where);
   throw Error(StatusCode::kUnsupported, "the normalizer type " + in_quotes(type) + " is not supported", where,
-              "supported: Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, ByteLevel");
+              "supported: Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, ByteLevel, "
+              "BertNormalizer, Precompiled");
 }
 
 }  // namespace

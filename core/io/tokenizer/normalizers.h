@@ -16,8 +16,8 @@ class Normalizer {
   virtual void apply(AlignedText& text, const Budget& budget) const = 0;
 };
 
-// Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, ByteLevel. Null or an absent field
-// gives null. Throws Error(kUnsupported) naming any other type, Error(kBadInput) for a wrong field.
+// Sequence, Prepend, Replace, NFC, NFD, NFKC, NFKD, Lowercase, StripAccents, Strip, ByteLevel, BertNormalizer, Precompiled.
+// Null or an absent field gives null. Throws Error(kUnsupported) naming any other type, Error(kBadInput) for a wrong field.
 std::unique_ptr<Normalizer> make_normalizer(const Json& spec, const std::string& where);
 
 enum class UnicodeForm { kNfc, kNfd, kNfkc, kNfkd };

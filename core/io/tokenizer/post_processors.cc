@@ -158,6 +158,29 @@ std::unique_ptr<PostProcessor> make_template(const Json& spec, int64_t vocab_siz
   return std::make_unique<TemplatePostProcessor>(std::move(parts), std::move(tokens));
 }
 
+// "cls": ["[CLS]", 101], the token and its id.
+SpecialToken read_pair(const Json& spec, const char* key, int64_t vocab_size, const std::string& where) {
+  const auto it = spec.find(key);
+  if (it == spec.end() || !it->is_array() || it->size() != 2 || !(*it)[0].is_string() || !(*it)[1].is_number_integer() ||
+      (*it)[1].get<int64_t>() < 0 || (*it)[1].get<int64_t>() >= vocab_size) {
+    throw Error(StatusCode::kBadInput, std::string("field '") + key + "' must be [token, id], the id below " +
+                std::to_string(vocab_size), where);
+  }
+  return {{(*it)[1].get<int64_t>()}, {(*it)[0].get<std::string>()}};
+}
+
+// BertProcessing and RobertaProcessing: CLS text SEP; the latter trims offsets first.
+std::unique_ptr<PostProcessor> make_cls_sep(const Json& spec, bool trims, int64_t vocab_size, const std::string& where) {
+  std::vector<SpecialToken> tokens;
+  for (const char* key : {"cls", "sep"}) tokens.push_back(read_pair(spec, key, vocab_size, where));
+  std::vector<std::unique_ptr<PostProcessor>> steps;
+  if (trims)
+    steps.push_back(std::make_unique<ByteLevelPostProcessor>(json_bool(spec, "trim_offsets", true, where),
+                                                             json_bool(spec, "add_prefix_space", true, where)));
+  steps.push_back(std::make_unique<TemplatePostProcessor>(std::vector<int>{0, -1, 1}, std::move(tokens)));
+  return std::make_unique<SequencePostProcessor>(std::move(steps));
+}
+
 std::unique_ptr<PostProcessor> make(const Json& spec, int64_t vocab_size, int depth, const std::string& where) {
   const std::string type = step_type(spec, where);
   if (type == "Sequence") {
@@ -172,8 +195,10 @@ std::unique_ptr<PostProcessor> make(const Json& spec, int64_t vocab_size, int de
                                                     json_bool(spec, "add_prefix_space", true, where));
   }
   if (type == "TemplateProcessing") return make_template(spec, vocab_size, where);
+  if (type == "BertProcessing") return make_cls_sep(spec, false, vocab_size, where);
+  if (type == "RobertaProcessing") return make_cls_sep(spec, true, vocab_size, where);
   throw Error(StatusCode::kUnsupported, "the post-processor type " + in_quotes(type) + " is not supported", where,
-              "supported: Sequence, ByteLevel, TemplateProcessing");
+              "supported: Sequence, ByteLevel, TemplateProcessing, BertProcessing, RobertaProcessing");
 }
 
 }  // namespace

@@ -19,8 +19,8 @@ class PostProcessor {
   virtual std::optional<int64_t> first_special() const { return std::nullopt; }
 };
 
-// ByteLevel, TemplateProcessing, Sequence. Null gives null. Ids of a template must be below vocab_size. Throws
-// Error(kUnsupported) naming any other type, Error(kBadInput) for a wrong field.
+// ByteLevel, TemplateProcessing, BertProcessing, RobertaProcessing, Sequence. Null gives null. Ids of a template must be
+// below vocab_size. Throws Error(kUnsupported) naming any other type, Error(kBadInput) for a wrong field.
 std::unique_ptr<PostProcessor> make_post_processor(const Json& spec, int64_t vocab_size, const std::string& where);
 
 }  // namespace microtome::tok

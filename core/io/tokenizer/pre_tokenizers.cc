@@ -306,8 +306,15 @@ std::unique_ptr<PreTokenizer> make(const Json& spec, int depth, const std::strin
                                                behavior_of(json_string(spec, "behavior", "Isolated", where), where));
   }
   if (type == "Metaspace") return make_metaspace(spec, where);
+  if (type == "BertPreTokenizer") {
+    std::vector<std::unique_ptr<PreTokenizer>> steps;
+    steps.push_back(std::make_unique<ClassPreTokenizer>(is_white_space, Behavior::kRemoved));
+    steps.push_back(std::make_unique<ClassPreTokenizer>(is_punctuation, Behavior::kIsolated));
+    return std::make_unique<SequencePreTokenizer>(std::move(steps));
+  }
   throw Error(StatusCode::kUnsupported, "the pre-tokenizer type " + in_quotes(type) + " is not supported", where,
-              "supported: Sequence, ByteLevel, Split, Digits, Whitespace, WhitespaceSplit, Punctuation, Metaspace");
+              "supported: Sequence, ByteLevel, Split, Digits, Whitespace, WhitespaceSplit, Punctuation, Metaspace, "
+              "BertPreTokenizer");
 }
 
 }  // namespace

@@ -17,8 +17,8 @@ class PreTokenizer {
   virtual void apply(PreTokenized& text, const Budget& budget) const = 0;
 };
 
-// Sequence, ByteLevel, Split, Digits, Whitespace, WhitespaceSplit, Punctuation, Metaspace. Null gives null. Throws
-// Error(kUnsupported) naming any other type, Error(kBadInput) for a wrong field.
+// Sequence, ByteLevel, Split, Digits, Whitespace, WhitespaceSplit, Punctuation, Metaspace, BertPreTokenizer. Null gives
+// null. Throws Error(kUnsupported) naming any other type, Error(kBadInput) for a wrong field.
 std::unique_ptr<PreTokenizer> make_pre_tokenizer(const Json& spec, const std::string& where);
 
 }  // namespace microtome::tok

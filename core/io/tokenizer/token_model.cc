@@ -9,7 +9,7 @@ struct Kind {
   const char* type;
   std::unique_ptr<TokenModel> (*make)(const Json& spec, const std::string& where);
 };
-constexpr Kind kKinds[] = {{"BPE", make_bpe}};
+constexpr Kind kKinds[] = {{"BPE", make_bpe}, {"Unigram", make_unigram}, {"WordPiece", make_word_piece}};
 
 }  // namespace
 

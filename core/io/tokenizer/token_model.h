@@ -21,6 +21,7 @@ constexpr size_t kMaxTokenBytes = size_t{64} << 10;
 struct ModelToken {
   int64_t id = 0;
   size_t begin = 0, end = 0;   // bytes of the word
+  bool as_text = false;        // its piece is the word's own text there: what Unigram calls an unknown
 };
 
 // Immutable; thread-safe.
@@ -39,6 +40,8 @@ class TokenModel {
 // field. `where` is the file.
 std::unique_ptr<TokenModel> make_model(const Json& spec, const std::string& where);
 
-std::unique_ptr<TokenModel> make_bpe(const Json& spec, const std::string& where);   // bpe.cc
+std::unique_ptr<TokenModel> make_bpe(const Json& spec, const std::string& where);         // bpe.cc
+std::unique_ptr<TokenModel> make_unigram(const Json& spec, const std::string& where);     // unigram.cc
+std::unique_ptr<TokenModel> make_word_piece(const Json& spec, const std::string& where);  // word_piece.cc
 
 }  // namespace microtome::tok

@@ -44,6 +44,25 @@ size_t sequence(std::string_view s, size_t at, size_t* bad) {
   return static_cast<size_t>(need) + 1;
 }
 
+// General category as of Unicode 8.0, of which the reference's table for these classes is: later characters are
+// unassigned there, and a few have changed their category since.
+uint32_t category_in_unicode_8(char32_t c) {
+  const auto u = static_cast<UChar32>(c);
+  const uint32_t now = U_GET_GC_MASK(u);
+  if (now == U_GC_CN_MASK) return now;
+  switch (c) {
+    case 0x166D: return U_GC_PO_MASK;       // So since 12.0
+    case 0x1734: return U_GC_MN_MASK;       // Mc since 14.0
+    case 0x1885: case 0x1886: return U_GC_LO_MASK;      // Mn since 9.0
+    case 0xA9BD: return U_GC_MC_MASK;       // Mn since 11.0
+    case 0x111C9: return U_GC_PO_MASK;      // Mn since 11.0
+    default: break;
+  }
+  UVersionInfo age;
+  u_charAge(u, age);
+  return age[0] <= 8 ? now : uint32_t{U_GC_CN_MASK};
+}
+
 }  // namespace
 
 size_t find_invalid_utf8(std::string_view text) {
@@ -130,11 +149,19 @@ bool is_punctuation(char32_t c) {
   if (c < 0x80) {
     return (c >= '!' && c <= '/') || (c >= ':' && c <= '@') || (c >= '[' && c <= '`') || (c >= '{' && c <= '~');
   }
-  return (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_P_MASK) != 0;
+  return (category_in_unicode_8(c) & U_GC_P_MASK) != 0;
 }
 
 bool is_combining_mark(char32_t c) {
   return c >= 0x300 && (U_GET_GC_MASK(static_cast<UChar32>(c)) & U_GC_M_MASK) != 0;
+}
+
+bool is_nonspacing_mark(char32_t c) {
+  return c >= 0x300 && (category_in_unicode_8(c) & U_GC_MN_MASK) != 0;
+}
+
+bool is_control_or_format(char32_t c) {
+  return (category_in_unicode_8(c) & (U_GC_CC_MASK | U_GC_CF_MASK | U_GC_CS_MASK | U_GC_CO_MASK)) != 0;
 }
 
 void append_lowercase(std::u32string& out, char32_t c) {

@@ -46,8 +46,11 @@ std::string utf8_lossy(std::string_view bytes);
 bool is_white_space(char32_t c);      // White_Space
 bool is_word_char(char32_t c);        // \w of UTS #18: Alphabetic, M, Nd, Pc, Join_Control
 bool is_numeric(char32_t c);          // Nd, Nl, No
-bool is_punctuation(char32_t c);      // ASCII punctuation and P*
 bool is_combining_mark(char32_t c);   // M*
+// These three as of Unicode 8.0, like the reference's.
+bool is_punctuation(char32_t c);      // ASCII punctuation and P*
+bool is_nonspacing_mark(char32_t c);  // Mn
+bool is_control_or_format(char32_t c);   // Cc, Cf, Cs, Co
 // Appends the lower-case form of one character on its own (no context): U+0130 gives two.
 void append_lowercase(std::u32string& out, char32_t c);
 

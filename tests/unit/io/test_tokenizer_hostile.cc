@@ -48,8 +48,8 @@ TEST(TokenizerHostile, WrongFieldsAreNamed) {
   expect_refused(std::string(kGood).substr(0, 150), kBad, {});
   expect_refused(with("/model", 3), kBad, {"model"});
   expect_refused(with("/model/type", "Telepathy"), kNot, {"Telepathy", "model.type", "BPE"});
-  expect_refused(with("/model/type", "Unigram"), kNot, {"Unigram", "BPE"});
-  expect_refused(with("/model/type", "WordPiece"), kNot, {"WordPiece"});
+  expect_refused(with("/model/type", "WordLevel"), kNot, {"WordLevel", "BPE, Unigram, WordPiece"});
+  expect_refused(with("/model/type", "Unigram"), kBad, {"model.vocab", "[piece, score]"});
   expect_refused(with("/model/vocab", Json::array()), kBad, {"model.vocab"});
   expect_refused(with("/model/vocab/a", -1), kBad, {"'a'"});
   expect_refused(with("/model/vocab/a", 1.5), kBad, {"'a'"});
@@ -66,7 +66,7 @@ TEST(TokenizerHostile, WrongFieldsAreNamed) {
   expect_refused(with("/added_tokens/0/id", -4), kBad, {"added_tokens[0]", "'id'"});
   expect_refused(with("/added_tokens/0/content", std::string(5000, 'x')), kBad, {"added_tokens[0]", "content"});
   expect_refused(with("/added_tokens", 1), kBad, {"added_tokens"});
-  expect_refused(with("/normalizer", {{"type", "Precompiled"}}), kNot, {"Precompiled", "normalizer"});
+  expect_refused(with("/normalizer", {{"type", "Nmt"}}), kNot, {"Nmt", "normalizer"});
   expect_refused(with("/normalizer", {{"type", "Replace"}, {"pattern", 4}, {"content", ""}}), kBad, {"pattern"});
   expect_refused(with("/pre_tokenizer", {{"type", "UnicodeScripts"}}), kNot, {"UnicodeScripts", "pre_tokenizer"});
   expect_refused(with("/pre_tokenizer", {{"type", "Split"}, {"pattern", {{"String", "a"}}}, {"behavior", "Eaten"}}),

@@ -119,7 +119,7 @@ TEST(TorchFile, ReadsThePlainStream) {
   const std::string s = storage("FloatStorage", "k1", 6, "N");
   const std::string ops = ordered_dict() + "(" + text("w") + tensor(s, 0, {3, 2}, {2, 1}) + text("b") +
                           tensor(storage("LongStorage", "k0", 1, "N"), 0, {1}, {1}) + text("v") +
-                          tensor(storage("FloatStorage", "k1", 6, "(" + text("v1") + integer(2) + integer(3) + "t"), 1, {2}, {1}) +
+                          tensor(storage("FloatStorage", "k1", 6, tuple({text("v1"), integer(2), integer(3)})), 1, {2}, {1}) +
                           "u" + "}" + text("_metadata") + ordered_dict() + "sb";
   const std::string file = torch_plain(ops, {{"k0", 1, le(77, 8)}, {"k1", 6, kSix}});
   const auto r = parse_torch_file(bytes_of(file), "f.bin");
@@ -148,10 +148,12 @@ TEST(TorchFile, ReadsThePlainStream) {
 TEST(TorchFile, ReadsParametersTypedTensorsAndLaterProtocols) {
   const std::string s = storage("UntypedStorage", "0", 24);
   const std::string typed = global("torch._utils", "_rebuild_tensor_v3") +
-                            tuple({s, integer(1), integers({2}), integers({1}), "\x89", ordered_dict(), global("torch", "float32")}) + "R";
+                            tuple({s, integer(1), integers({2}), integers({1}), "\x89", ordered_dict(),
+                                   global("torch", "float32")}) + "R";
   const std::string parameter = global("torch._utils", "_rebuild_parameter") +
                                 tuple({tensor(storage("FloatStorage", "1", 6), 0, {2}, {1}), "\x88", ordered_dict()}) + "R";
-  std::string ops = dictionary({{"t", typed}, {"p", parameter}, {"size", global("torch", "Size") + tuple({integers({1})}) + "R"}});
+  const std::string size = global("torch", "Size") + tuple({integers({1})}) + "R";
+  const std::string ops = dictionary({{"t", typed}, {"p", parameter}, {"size", size}});
   const auto r = parse_torch_file(bytes_of(torch_zip(ops, {{"0", kSix}, {"1", kSix}})), "f.bin");
   ASSERT_TRUE(r.is_ok()) << r.status().text();
   ASSERT_EQ(r.value().tensors.size(), 2u);
@@ -159,7 +161,8 @@ TEST(TorchFile, ReadsParametersTypedTensorsAndLaterProtocols) {
   EXPECT_EQ(r.value().tensors[0].shape, Shape{2});
   // Protocol 4: frames, short texts, memoised ones, globals from the stack.
   const auto brief = [](const std::string& t) { return "\x8c" + le(t.size(), 1) + t; };
-  const std::string four = "\x95" + le(3, 8) + "}\x94(" + brief("w") + brief("torch._utils") + brief("_rebuild_tensor_v2") + "\x93\x94(" +
+  const std::string four = "\x95" + le(3, 8) + "}\x94(" + brief("w") + brief("torch._utils") +
+                           brief("_rebuild_tensor_v2") + "\x93\x94(" +
                            storage("FloatStorage", "0", 6) + "K\x02" + "K\x03\x85K\x01\x85\x89" + brief("collections") +
                            brief("OrderedDict") + "\x93)RtR\x94u";
   const std::string file = zip({{"x/data.pkl", "\x80\x04" + four + "."}, {"x/data/0", kSix}}, false, "a comment");
@@ -167,7 +170,8 @@ TEST(TorchFile, ReadsParametersTypedTensorsAndLaterProtocols) {
   ASSERT_TRUE(q.is_ok()) << q.status().text();
   EXPECT_EQ(values(q.value().tensors.at(0)), (Floats{2, 3, 4}));
   // Python 2's OrderedDict: the pairs are its argument, texts are byte strings.
-  const std::string two = global("collections", "OrderedDict") + "](](U\x01w" + tensor(storage("FloatStorage", "0", 6), 0, {1}, {1}) + "ee\x85R";
+  const std::string two = global("collections", "OrderedDict") + "](](U\x01w" +
+                          tensor(storage("FloatStorage", "0", 6), 0, {1}, {1}) + "ee\x85R";
   EXPECT_TRUE(parse_torch_file(bytes_of(torch_zip(two, {{"0", kSix}})), "f.bin").is_ok());
 }
 
@@ -211,8 +215,9 @@ TEST(TorchFile, NamesWhateverIsNoTensorAndRunsNothing) {
   TempFolder folder;
   const std::string marker = folder / "was-run";
   for (const auto& [module, name] : std::vector<std::pair<std::string, std::string>>{
-           {"os", "system"}, {"posix", "system"}, {"builtins", "eval"}, {"torch", "load"}, {"torch._utils", "_rebuild_qtensor"},
-           {"numpy.core.multiarray", "_reconstruct"}, {"torch", "ComplexFloatStorage"}, {"collections", "OrderedDict.update"}}) {
+           {"os", "system"}, {"posix", "system"}, {"builtins", "eval"}, {"torch", "load"},
+           {"torch._utils", "_rebuild_qtensor"}, {"numpy.core.multiarray", "_reconstruct"},
+           {"torch", "ComplexFloatStorage"}, {"collections", "OrderedDict.update"}}) {
     const std::string call = global(module, name) + tuple({text("touch " + marker)}) + "R";
     const std::string stacked = text(module) + text(name) + "\x93" + tuple({text("touch " + marker)}) + "R";
     for (const std::string& ops : {call, stacked}) {
@@ -228,8 +233,8 @@ TEST(TorchFile, NamesWhateverIsNoTensorAndRunsNothing) {
   expect_unsupported(torch_zip(tuple({text("module"), "N", "N", "N", "N"}) + "Q", {}), "persistent id");
   expect_unsupported(torch_zip(tensor(storage("FloatStorage", "0", 6), 0, {1}, {1}) + "}b", {}), "sets the state");
   expect_unsupported(torch_zip(global("torch._utils", "_rebuild_tensor_v2") +
-                     tuple({storage("FloatStorage", "0", 6), integer(0), integers({1}), integers({1}), "\x89", ordered_dict(),
-                            dictionary({{"neg", "\x88"}})}) + "R", {{"0", kSix}}), "metadata");
+                     tuple({storage("FloatStorage", "0", 6), integer(0), integers({1}), integers({1}), "\x89",
+                            ordered_dict(), dictionary({{"neg", "\x88"}})}) + "R", {{"0", kSix}}), "metadata");
   expect_refused(torch_zip(global("torch", "FloatStorage") + ")R", {}), "is called");
   expect_refused(torch_zip("})R", {}), "no global is called");
 }
@@ -238,7 +243,8 @@ TEST(TorchFile, ThePicklesBoundsHold) {
   for (const auto& [ops, part] : std::vector<std::pair<std::string, std::string>>{
            {"0", "missing on its stack"}, {"t", "mark is missing"}, {"(0", "missing on its stack"}, {"h\x05", "never set"},
            {"}r\xff\xff\xff\xffh\x05", "memo index 4294967295"}, {"X\xff\xff\xff\xff", "ends within"},
-           {"\x8d" + std::string(8, '\xff'), "ends within"}, {"\x95" + std::string(8, '\xff'), "frame"}, {"}K\x01s", "missing"},
+           {"\x8d" + std::string(8, '\xff'), "ends within"}, {"\x95" + std::string(8, '\xff'), "frame"},
+           {"}K\x01s", "missing"},
            {"}(K\x01u", "key without"}, {"K\x01(K\x02" "e", "no container"}, {"(", "inside a container"}, {"", "missing"},
            {"ccollections\nOrderedDict", "no end"}, {"c" + std::string(300, 'a'), "no end"}})
     expect_refused(torch_zip(ops, {}), part);
@@ -296,8 +302,8 @@ TEST(TorchFile, CheckpointsOpenThemAndTheirShards) {
   TempFolder folder;
   folder.put("config.json", "{}");
   const auto shard = [](const std::string& name, const Floats& v, const Shape& shape, const Shape& strides) {
-    return torch_zip(dictionary({{name, tensor(storage("FloatStorage", "0", static_cast<int64_t>(v.size())), 0, shape, strides)}}),
-                     {{"0", floats(v)}});
+    const std::string s = storage("FloatStorage", "0", static_cast<int64_t>(v.size()));
+    return torch_zip(dictionary({{name, tensor(s, 0, shape, strides)}}), {{"0", floats(v)}});
   };
   folder.put("pytorch_model-00001-of-00002.bin", shard("a", {1, 2}, {2}, {1}));
   folder.put("pytorch_model-00002-of-00002.bin", shard("b", {1, 2, 3, 4}, {2, 2}, {1, 2}));

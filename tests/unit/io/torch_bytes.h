@@ -50,7 +50,7 @@ inline std::string stream(const std::string& ops) { return "\x80\x02" + ops + ".
 
 struct Member {
   std::string name, data;
-  int method = 0, flags = 0;
+  uint64_t method = 0, flags = 0;
 };
 // zip64: sizes and places stand in the 64-bit records, as torch.save writes them for large files.
 inline std::string zip(const std::vector<Member>& members, bool zip64 = false, const std::string& comment = "") {
@@ -58,7 +58,7 @@ inline std::string zip(const std::vector<Member>& members, bool zip64 = false, c
   for (const Member& m : members) {
     const size_t at = out.size();
     const std::string size = le(m.data.size(), 4), all = std::string(4, '\xff');
-    const std::string head = le(0, 2) + le(static_cast<uint64_t>(m.flags), 2) + le(static_cast<uint64_t>(m.method), 2) + le(0, 8);
+    const std::string head = le(0, 2) + le(m.flags, 2) + le(m.method, 2) + le(0, 8);
     out += "PK\x03\x04" + head + size + size + le(m.name.size(), 2) + le(0, 2) + m.name + m.data;
     const std::string extra =
         zip64 ? le(1, 2) + le(24, 2) + le(m.data.size(), 8) + le(m.data.size(), 8) + le(at, 8) : std::string();
@@ -87,7 +87,8 @@ struct PlainStorage {
   uint64_t count;
   std::string data;
 };
-inline std::string torch_plain(const std::string& ops, const std::vector<PlainStorage>& storages, const std::string& little = "\x88") {
+inline std::string torch_plain(const std::string& ops, const std::vector<PlainStorage>& storages,
+                               const std::string& little = "\x88") {
   std::string keys = "](", data;
   for (const auto& s : storages) {
     keys += text(s.key);

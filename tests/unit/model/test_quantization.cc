@@ -24,7 +24,8 @@ double decoded(uint8_t byte, DType type) {
   const int mantissa_bits = type == DType::kF8E4M3 ? 3 : 2, bias = type == DType::kF8E4M3 ? 7 : 15;
   const int mantissa = byte & ((1 << mantissa_bits) - 1), exponent = (byte & 0x7f) >> mantissa_bits;
   const double scale = std::ldexp(1.0, -mantissa_bits);
-  const double size = exponent == 0 ? std::ldexp(mantissa * scale, 1 - bias) : std::ldexp(1 + mantissa * scale, exponent - bias);
+  const double fraction = mantissa * scale;
+  const double size = exponent == 0 ? std::ldexp(fraction, 1 - bias) : std::ldexp(1 + fraction, exponent - bias);
   return byte & 0x80 ? -size : size;
 }
 
@@ -93,7 +94,8 @@ TEST_F(Fp8, BlocksTimesTheirScales) {
     at::Tensor want = at::empty({128, 64}, at::kDouble);
     for (int64_t i = 0; i < 128; ++i)
       for (int64_t j = 0; j < 64; ++j)
-        want[i][j] = decoded(data[static_cast<size_t>(i * 64 + j)], type) * static_cast<double>(scales[static_cast<size_t>(i / 48 * 2 + j / 40)]);
+        want[i][j] = decoded(data[static_cast<size_t>(i * 64 + j)], type) *
+                     double{scales[static_cast<size_t>(i / 48 * 2 + j / 40)]};
     const at::Tensor got = gate();
     EXPECT_EQ(got.scalar_type(), at::kFloat);
     EXPECT_TRUE(at::equal(got, want.to(at::kFloat)));
@@ -110,13 +112,15 @@ TEST_F(Fp8, OneScaleATensorOrARow) {
   const Bytes data = pattern(128 * 64), one = bytes_of({0.37f}), input = bytes_of({3});
   const auto want = [&](const std::function<double(int64_t)>& scale) {
     at::Tensor w = at::empty({128, 64}, at::kDouble);
-    for (int64_t i = 0; i < 128 * 64; ++i) w.data_ptr<double>()[i] = decoded(data[static_cast<size_t>(i)], DType::kF8E4M3) * scale(i / 64);
+    for (int64_t i = 0; i < 128 * 64; ++i)
+      w.data_ptr<double>()[i] = decoded(data[static_cast<size_t>(i)], DType::kF8E4M3) * scale(i / 64);
     return w.to(at::kFloat);
   };
   const std::string name = std::string(kGate) + "_scale";
   const Json plain = {{"quant_method", "fp8"}, {"activation_scheme", "static"}};
   // The scale of the activations is known and not used.
-  write(DType::kF8E4M3, data, {{name, DType::kF32, {}, one}, {"model.layers.0.mlp.gate_proj.input_scale", DType::kF32, {}, input}}, plain);
+  const TensorToWrite scale_of_inputs{"model.layers.0.mlp.gate_proj.input_scale", DType::kF32, {}, input};
+  write(DType::kF8E4M3, data, {{name, DType::kF32, {}, one}, scale_of_inputs}, plain);
   EXPECT_TRUE(at::equal(gate(), want([](int64_t) { return double{0.37f}; })));
   std::vector<float> rows;
   for (int i = 0; i < 128; ++i) rows.push_back(1.0f / static_cast<float>(i + 1));
