@@ -206,6 +206,8 @@ at::Tensor DlaRun::by_source(int64_t l, const ActivationCache& cache, const at::
   v = v.repeat_interleave(count / v.size(2), 2);
   at::Tensor o = input_.model.weights().get(block_point(l, "attn.o_proj.weight")).to(at::kDouble);
   if (o.size(1) != count * v.size(3)) return nan;
+  const Params& params = input_.model.config().layers[static_cast<size_t>(l)].mixer_params;
+  o = o * params.get_float("multiplier_out", 1.0);
   at::Tensor back = at::matmul(g, o).view({rows, count, v.size(3)});  // W_O^T g by head
   std::string gate = block_point(l, "attn.hook_gate");
   if (cache.has(gate)) back = back * cache.get(gate).select(1, 0).to(at::kDouble);

@@ -20,6 +20,15 @@ bool has_point(const Model& model, int64_t layer, const std::string& point) {
   return model.catalogue().find(block_point(layer, point)) != nullptr;
 }
 
+std::string state_point(const Model& model, int64_t layer, const std::string& point) {
+  return has_point(model, layer, point + ".ssm") ? point + ".ssm" : point;
+}
+
+int64_t state_readers(const Model& model, int64_t layer) {
+  const HookPoint* z = model.catalogue().find(block_point(layer, state_point(model, layer, "attn.hook_z")));
+  return z ? z->sizes.at(2) : model.mixer_info(layer).heads;
+}
+
 int64_t layer_count(const Model& model) { return static_cast<int64_t>(model.config().layers.size()); }
 
 int64_t most_heads(const Model& model) {

@@ -17,6 +17,10 @@ std::string block_point(int64_t layer, const std::string& point);  // (3, "attn.
 bool has_point(const Model& model, int64_t layer, const std::string& point);
 int64_t layer_count(const Model& model);
 int64_t most_heads(const Model& model);              // query heads of the widest layer
+// A point of the part of a layer that has the state ("attn.hook_z"): where softmax attention lies beside it and has the
+// plain name, "attn.hook_z.ssm".
+std::string state_point(const Model& model, int64_t layer, const std::string& point);
+int64_t state_readers(const Model& model, int64_t layer);   // query heads that read the layer's state
 int64_t most_state_heads(const Model& model);        // of the recurrent layers; 0: there are none
 std::string head_name(int64_t layer, int64_t head);  // "2.0"
 // The parameter `heads`: "all" or "0,3" → a flag a head. Throws Error(kBadInput) naming the range.

@@ -146,12 +146,15 @@ class LayerAblation {
 
 }  // namespace
 
+// Where softmax attention lies beside the state, hook_z is the attention's: neither state nor convolution is in it.
 bool has_state_part(const Model& model, int64_t layer) {
-  return model.mixer_info(layer).recurrent && engine::has_point(model, layer, "attn.hook_pattern");
+  return model.mixer_info(layer).recurrent && engine::has_point(model, layer, "attn.hook_pattern") &&
+         !engine::has_point(model, layer, "attn.hook_z.ssm");
 }
 
 bool has_conv_part(const Model& model, int64_t layer) {
-  return model.mixer_info(layer).recurrent && engine::has_point(model, layer, "attn.hook_conv_state");
+  return model.mixer_info(layer).recurrent && engine::has_point(model, layer, "attn.hook_conv_state") &&
+         !engine::has_point(model, layer, "attn.hook_z.ssm");
 }
 
 at::Tensor second_half_loss(const at::Tensor& logits, const at::Tensor& tokens, int64_t n) {

@@ -29,7 +29,7 @@ class StateLensRun : public AnalysisRun {
     for (int64_t l = 0; l < engine::layer_count(input.model); ++l) {
       if (!state_lens::readable(input.model, l, query_ == "own")) continue;
       read_.push_back(l);
-      heads_ = std::max(heads_, input.model.mixer_info(l).heads);
+      heads_ = std::max(heads_, engine::state_readers(input.model, l));
       directions_ = std::max(directions_, input.model.mixer_info(l).d_k);
     }
     if (read_.empty())
@@ -118,7 +118,7 @@ class StateLensRun : public AnalysisRun {
   std::vector<int64_t> heads_of(int64_t layer) const {
     std::vector<int64_t> out;
     for (int64_t h : head_list_)
-      if (h < input_.model.mixer_info(layer).heads) out.push_back(h);
+      if (h < engine::state_readers(input_.model, layer)) out.push_back(h);
     return out;
   }
   // What follows token r of a prompt: the next one, at the end the prompt's answer; -1 without one.

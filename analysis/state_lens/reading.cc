@@ -17,6 +17,7 @@ constexpr int64_t kStateBudget = int64_t{1} << 25;    // numbers in the copies o
 
 // What meets the state: after rotary, the solve or the slots' softmax where the mixer has one.
 std::string query_point(const Model& model, int64_t layer) {
+  if (has_point(model, layer, "attn.hook_q.ssm")) return "attn.hook_q.ssm";
   for (const char* last : {"attn.hook_q_solved", "attn.hook_slot_read", "attn.hook_rot_q"})
     if (has_point(model, layer, last)) return last;
   return "attn.hook_q";
@@ -26,7 +27,7 @@ std::string query_point(const Model& model, int64_t layer) {
 
 bool readable(const Model& model, int64_t layer, bool own_query) {
   return model.mixer_info(layer).recurrent && has_point(model, layer, "attn.hook_state") &&
-         has_point(model, layer, "attn.hook_result") &&
+         has_point(model, layer, engine::state_point(model, layer, "attn.hook_result")) &&
          (own_query || has_point(model, layer, query_point(model, layer)));
 }
 
@@ -40,7 +41,7 @@ void read_positions(const Model& model, int64_t l, const at::Tensor& tokens, con
     plan.form = form;
     plan.logits = false;
     plan.stop_before_layer = l + 1;
-    for (const std::string& point : {query_point(model, l), std::string("attn.hook_gate")})
+    for (const std::string& point : {query_point(model, l), engine::state_point(model, l, "attn.hook_gate")})
       if (has_point(model, l, point)) plan.capture(block_point(l, point));
     RunState state;
     state.keep = false;
@@ -52,9 +53,9 @@ void read_positions(const Model& model, int64_t l, const at::Tensor& tokens, con
       replaced[name] = at::cat({t.slice(1, 1), t.slice(1, length - 1)}, 1);
     }
   }
-  int64_t numbers = tokens.size(0) * model.mixer_info(l).heads * model.config().d_model;
+  int64_t numbers = tokens.size(0) * engine::state_readers(model, l) * model.config().d_model;
   int64_t step = std::clamp<int64_t>(kWrittenBudget / std::max<int64_t>(1, numbers), 1, length);
-  std::string result = block_point(l, "attn.hook_result");
+  std::string result = block_point(l, engine::state_point(model, l, "attn.hook_result"));
   engine::walk_layer(
       model, l, tokens, entry, form, begin, step,
       [&](const engine::LayerSpan& span, HookPlan& plan) {
@@ -83,7 +84,7 @@ KeyReading read_keys(const Model& model, int64_t l, const at::Tensor& tokens, co
     prefix.residual = entry.narrow(1, 0, last);
     model.forward(tokens.narrow(1, 0, last), quiet, &prefix);
   }
-  std::string query = block_point(l, query_point(model, l)), result = block_point(l, "attn.hook_result"),
+  std::string query = block_point(l, query_point(model, l)), result = block_point(l, engine::state_point(model, l, "attn.hook_result")),
               state = block_point(l, "attn.hook_state");
   const HookPoint* point = model.catalogue().find(query);
   int64_t d_k = point->sizes.back();
@@ -111,7 +112,7 @@ KeyReading read_keys(const Model& model, int64_t l, const at::Tensor& tokens, co
     written.push_back(run.cache.get(result).select(1, 0));
     if (from == 0) {
       at::Tensor norm = run.cache.get(state)[0][0].to(at::kDouble).square().sum(-1).sqrt();   // [state head, d_k]
-      out.row_norm = norm.repeat_interleave(info.heads / norm.size(0), 0).transpose(0, 1).contiguous();
+      out.row_norm = norm.repeat_interleave(engine::state_readers(model, l) / norm.size(0), 0).transpose(0, 1).contiguous();
     }
   }
   out.written = at::cat(written);

@@ -39,15 +39,17 @@ void walk_states(const Model& model, int64_t l, const at::Tensor& tokens, MixerF
     for (const char* name :
          {"hook_state", "hook_state_write", "hook_k", "hook_rot_k", "hook_slot_write", "hook_v", "hook_decay", "hook_beta",
           "hook_z"}) {
-      std::string below = std::string("attn.") + name;
+      std::string below = engine::state_point(model, l, std::string("attn.") + name);
       if (engine::has_point(model, l, below)) plan.capture(block_point(l, below));
     }
   };
+  // Softmax attention beside the state has rotary keys of its own.
+  const bool beside = engine::has_point(model, l, "attn.hook_k.ssm");
   at::Tensor before;
   engine::walk_layer(model, l, tokens, x, form, begin, step, prepare,
                      [&](const engine::LayerSpan& at_span, const ActivationCache& cache) {
     auto get = [&](const char* name) {
-      std::string full = block_point(l, std::string("attn.") + name);
+      std::string full = block_point(l, engine::state_point(model, l, std::string("attn.") + name));
       return cache.has(full) ? cache.get(full) : at::Tensor();
     };
     at::Tensor states = get("hook_state");
@@ -58,7 +60,7 @@ void walk_states(const Model& model, int64_t l, const at::Tensor& tokens, MixerF
       span.write = get("hook_state_write");
       // What the state is written with: a slot memory's values go to its slots.
       for (const char* name : {"hook_k", "hook_rot_k", "hook_slot_write"})
-        if (at::Tensor key = get(name); key.defined()) span.k = key;
+        if (at::Tensor key = get(name); key.defined() && !(beside && std::string(name) == "hook_rot_k")) span.k = key;
       span.v = get("hook_v");
       span.decay = get("hook_decay");
       span.beta = get("hook_beta");

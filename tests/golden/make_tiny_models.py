@@ -94,7 +94,7 @@ MODELS = {
         num_key_value_heads=1, intermediate_size=64, logits_soft_cap=10.0, tie_word_embeddings=True, head_dim=8)),
     "tiny-xlstm": ("xlstm", dict(num_heads=2, num_blocks=2, chunk_size=8, ffn_round_up_to_multiple_of=8, mode="inference")),
     "tiny-zamba2": ("zamba2", dict(
-        num_hidden_layers=4, layers_block_type=["mamba", "hybrid", "mamba", "hybrid"], hybrid_layer_ids=[1, 3], num_mem_blocks=2,
+        num_hidden_layers=5, layers_block_type=["mamba", "hybrid", "mamba", "hybrid", "hybrid"], num_mem_blocks=2,
         adapter_rank=4, mamba_d_state=8, mamba_headdim=8, n_mamba_heads=8, mamba_ngroups=2, mamba_expand=2, chunk_size=8,
         num_key_value_heads=4, use_shared_attention_adapter=True, use_mem_rope=True, attention_head_dim=16, tie_word_embeddings=True)),
     "tiny-bamba-rope": ("bamba", dict(
@@ -103,7 +103,7 @@ MODELS = {
 }
 # Where attention is only in some layers, the library lists theirs alone.
 ATTENTION_LAYERS = {"tiny-jamba-moe": [1], "tiny-qwen3_next-moe": [1], "tiny-kimi_linear-moe": [1], "tiny-bamba-rope": [1],
-                    "tiny-qwen3_5": [1], "tiny-olmo_hybrid": [1], "tiny-recurrent_gemma": [2], "tiny-zamba2": [1, 3]}
+                    "tiny-qwen3_5": [1], "tiny-olmo_hybrid": [1], "tiny-recurrent_gemma": [2], "tiny-zamba2": [1, 3, 4]}
 
 
 def make(name, folder):

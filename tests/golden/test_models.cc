@@ -36,6 +36,9 @@ const std::map<std::string, Inexact> kInexact = {
     {"fla-mesa_net b.", {5e-2, 2e-3, "30 steps of conjugate gradients in place of the exact solve (golden/README.md)"}},
 };
 
+// Mixers with Mamba-2 in them.
+const std::set<std::string> kMamba2 = {"mamba2", "attention_and_mamba2", "shared_attention_mamba2"};
+
 // What a reference computes otherwise than its checkpoints are meant; a model is given the same before it is compared.
 void as_the_reference(const std::string& folder, ModelConfig& config) {
   // Made without kernels, by a fallback that deals the groups of B and C out to the heads in turn (golden/README.md).
@@ -200,7 +203,7 @@ TEST_P(GoldenModel, StatesAfterThePrompt) {
         at::Tensor want = *s;
         // fla 0.6.0 caches these as [B, H, V, K], both libraries Mamba-2's; ours is always d_k × d_v.
         const std::set<std::string> by_fla = {"gla", "gated_delta_rule", "kda", "hgrn2", "mamba2"};
-        const std::set<std::string> transposed = transformers ? std::set<std::string>{"mamba2"} : by_fla;
+        const std::set<std::string> transposed = transformers ? kMamba2 : by_fla;
         if (transposed.count(info.kind)) want = want.transpose(-1, -2);
         if (info.kind == "mamba1") want = want.unsqueeze(-1);
         // MesaNet lists the keys' covariance first, slot memories the keys' slots.
@@ -225,7 +228,7 @@ TEST_P(GoldenModel, StatesAfterThePrompt) {
         // token can see.
         at::Tensor got = tensors.at("conv_v");
         if (tensors.count("conv_k")) {
-          const bool mamba = info.kind == "mamba2" || info.kind == "log_linear_attn";
+          const bool mamba = kMamba2.count(info.kind) || info.kind == "log_linear_attn";
           got = mamba ? at::cat({got, tensors.at("conv_k"), tensors.at("conv_q")}, 2)
                       : at::cat({tensors.at("conv_q"), tensors.at("conv_k"), got}, 2);
         }

@@ -25,6 +25,8 @@ std::vector<MixerCase> softmax_attention_cases() {
       make("mqa_partial_rope_gptj", 3, 1, 10, {{"rotary_dim", half}, {"rope_interleaved", true}, {"q_bias", true}}),
       make("window5_qk_norm", 4, 2, 8, {{"window", int64_t{5}}, {"rotary_dim", int64_t{8}}, {"qk_norm", true},
                                         {"norm_eps", 1e-6}}),
+      make("multipliers", 4, 2, 8, {{"multiplier_k", 0.7}, {"multiplier_out", 1.3}, {"o_bias", true}, {"rotary_dim", half}}),
+      make("adapters", 4, 2, 8, {{"adapter_rank", int64_t{3}}, {"rotary_dim", half}}),
       make("window2", 2, 2, 6, {{"window", int64_t{2}}}),
       make("alibi_6_heads", 6, 3, 4, {{"alibi", true}, {"o_bias", true}}),
       make("softcap_scale", 4, 2, 8, {{"softcap", 3.0}, {"scale", 0.25}, {"rotary_dim", int64_t{8}}}),

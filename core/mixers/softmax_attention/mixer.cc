@@ -22,8 +22,8 @@ constexpr const char* kKind = "softmax_attention";
 enum class QkNorm { kNone, kHeadRms, kWholeRms, kHeadLayer, kEachHeadLayer };
 
 struct Config {
-  int64_t heads, kv_heads, head_dim, rotary_dim, window;
-  double scale, softcap, norm_eps, norm_offset, clip_qkv, sigmoid_bias, clip_gamma, clip_zeta;
+  int64_t heads, kv_heads, head_dim, rotary_dim, window, d_out, adapter_rank;
+  double scale, multiplier_k, multiplier_out, softcap, norm_eps, norm_offset, clip_qkv, sigmoid_bias, clip_gamma, clip_zeta;
   Rope rope;
   QkNorm qk_norm;
   Weighting weighting;
@@ -51,6 +51,14 @@ Config read_config(const Params& p, int64_t d_model) {
           std::to_string(c.rotary_dim) + ", not an even number up to head_dim " + std::to_string(c.head_dim),
           "rotary_dim");
   c.rope = Rope(p, c.rotary_dim, kKind);
+  c.d_out = p.get_int("d_out", d_model);
+  require(c.d_out > 0 && c.d_out <= kMost, "d_out is " + std::to_string(c.d_out), "d_out");
+  c.adapter_rank = p.get_int("adapter_rank", 0);
+  require(c.adapter_rank >= 0 && c.adapter_rank <= kMost, "adapter_rank is " + std::to_string(c.adapter_rank), "adapter_rank");
+  for (auto [name, m] : {std::pair{"multiplier_k", &c.multiplier_k}, {"multiplier_out", &c.multiplier_out}}) {
+    *m = p.get_float(name, 1.0);
+    require(std::isfinite(*m), std::string(name) + " is not a finite number", name);
+  }
   c.window = p.get_int("window", 0);
   require(c.window >= 0, "window is negative", "window");
   c.scale = p.get_float("scale", 0.0);
@@ -90,6 +98,8 @@ Config read_config(const Params& p, int64_t d_model) {
   return c;
 }
 
+at::Tensor scaled(const at::Tensor& x, double by) { return by == 1 ? x : x * by; }
+
 bool has_fused_form(const Config& c) {
   return c.softcap == 0 && !c.alibi && !c.sinks && c.weighting == Weighting::kSoftmax;
 }
@@ -121,7 +131,7 @@ MixerInfo make_info(const Params& params, int64_t d_model) {
                          : c.weighting == Weighting::kSoftmax ? "" : "rows need not sum to 1"});
   info.points.push_back({"hook_z", {"batch", "pos", "head", "d_v"}, {-1, -1, c.heads, c.head_dim}, false, ""});
   if (c.gate) info.points.push_back({"hook_gate", by_head, {-1, -1, c.heads, c.head_dim}, false, "multiplies hook_z"});
-  info.points.push_back({"hook_result", {"batch", "pos", "head", "d_model"}, {-1, -1, c.heads, d_model}, true,
+  info.points.push_back({"hook_result", {"batch", "pos", "head", "d_model"}, {-1, -1, c.heads, c.d_out}, true,
                          "without the output bias"});
   return info;
 }
@@ -130,11 +140,16 @@ std::vector<WeightSpec> weight_specs(const Params& params, int64_t d_model) {
   const Config c = read_config(params, d_model);
   const int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
   std::vector<WeightSpec> out = {{"q_proj.weight", {q, d_model}}, {"k_proj.weight", {kv, d_model}},
-                                 {"v_proj.weight", {kv, d_model}}, {"o_proj.weight", {d_model, q}}};
+                                 {"v_proj.weight", {kv, d_model}}, {"o_proj.weight", {c.d_out, q}}};
   if (c.q_bias) out.push_back({"q_proj.bias", {q}});
   if (c.k_bias) out.push_back({"k_proj.bias", {kv}});
   if (c.v_bias) out.push_back({"v_proj.bias", {kv}});
-  if (c.o_bias) out.push_back({"o_proj.bias", {d_model}});
+  if (c.o_bias) out.push_back({"o_proj.bias", {c.d_out}});
+  for (const char* role : {"q", "k", "v"}) {
+    if (c.adapter_rank == 0) break;
+    out.push_back({std::string(role) + "_adapter.0.weight", {c.adapter_rank, d_model}});
+    out.push_back({std::string(role) + "_adapter.1.weight", {*role == 'q' ? q : kv, c.adapter_rank}});
+  }
   switch (c.qk_norm) {
     case QkNorm::kNone: break;
     case QkNorm::kHeadLayer:
@@ -228,6 +243,7 @@ class SoftmaxAttention : public TokenMixer {
     at::Tensor q = project(asked, "q", c_.heads), k = project(in, "k", c_.kv_heads), v = project(in, "v", c_.kv_heads);
     if (c_.clip_qkv > 0)
       for (at::Tensor* x : {&q, &k, &v}) *x = x->clamp(-c_.clip_qkv, c_.clip_qkv);
+    k = scaled(k, c_.multiplier_k);
     q = normalise(q, q_norm_, "q_norm.bias");
     k = normalise(k, k_norm_, "k_norm.bias");
     q = hooks.apply("hook_q", q);
@@ -274,7 +290,10 @@ class SoftmaxAttention : public TokenMixer {
 
   at::Tensor project(const MixerInput& in, const std::string& role, int64_t heads) const {
     const at::Tensor& weight = w_.at(role + "_proj.weight");
-    return project_heads(in, role, weight, weight_or_none(w_, role + "_proj.bias"), heads, c_.heads);
+    at::Tensor y = project_heads(in, role, weight, weight_or_none(w_, role + "_proj.bias"), heads, c_.heads);
+    if (c_.adapter_rank == 0) return y;
+    return y + project_low_rank(in, role, w_.at(role + "_adapter.0.weight"), w_.at(role + "_adapter.1.weight"), {}, heads,
+                                c_.heads);
   }
 
   at::Tensor gain(const std::string& name, int64_t heads) const {
@@ -330,12 +349,14 @@ class SoftmaxAttention : public TokenMixer {
     return attention_mix(pattern, v).to(q.scalar_type());
   }
 
-  at::Tensor output(const at::Tensor& z, HookScope& hooks) const {
+  at::Tensor output(const at::Tensor& by_head, HookScope& hooks) const {
     const at::Tensor& weight = w_.at("o_proj.weight");
-    const at::Tensor bias = weight_or_none(w_, "o_proj.bias");
+    const at::Tensor z = scaled(by_head, c_.multiplier_out);
+    at::Tensor bias = weight_or_none(w_, "o_proj.bias");
+    if (bias.defined()) bias = scaled(bias, c_.multiplier_out);
     if (hooks.wants("hook_result")) {
-      at::Tensor by_head = weight.view({d_model_, c_.heads, c_.head_dim}).permute({1, 2, 0});
-      at::Tensor result = hooks.apply("hook_result", at::matmul(z.unsqueeze(3), by_head).squeeze(3));
+      at::Tensor o = weight.view({c_.d_out, c_.heads, c_.head_dim}).permute({1, 2, 0});
+      at::Tensor result = hooks.apply("hook_result", at::matmul(z.unsqueeze(3), o).squeeze(3));
       if (hooks.changes("hook_result")) return bias.defined() ? result.sum(2) + bias : result.sum(2);
     }
     return at::linear(z.flatten(2, 3), weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);

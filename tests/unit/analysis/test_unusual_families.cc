@@ -115,6 +115,66 @@ TEST_P(OnlyAddedTo, StatesAreDescribed) {
   EXPECT_TRUE((at::isnan(erase) | (erase == 0)).all().item<bool>());
 }
 
+// Softmax attention beside a state: what looks at patterns and heads sees the attention, what looks at states the other part.
+class AttentionBesideState : public UnusualFamily {
+ protected:
+  at::Tensor captured(const std::string& point) const {
+    const int64_t l = static_cast<int64_t>(model_->config().layers.size()) - 1;
+    const std::string name = "blocks." + std::to_string(l) + ".attn." + point;
+    at::Tensor ids = at::tensor(data_.pairs[0].clean_ids, at::kLong).unsqueeze(0);
+    return model_->forward(ids, HookPlan().capture(name)).cache.get(name);
+  }
+  int64_t last_layer() const { return static_cast<int64_t>(model_->config().layers.size()) - 1; }
+};
+
+TEST_P(AttentionBesideState, PatternsAreTheAttentions) {
+  AnalysisResult r = run_whole("attention", *model_, data_, {{"max_patterns", "1"}});
+  at::Tensor shown = array_of(r, "pattern")[last_layer()].select(1, 0), want = captured("hook_pattern")[0];
+  shown = shown.narrow(0, 0, want.size(0)).narrow(1, 0, length_).narrow(2, 0, length_);
+  EXPECT_TRUE(testing::close(shown.to(at::kFloat), want, 1e-6, 1e-6));
+  EXPECT_TRUE(testing::close(want.sum(-1), at::ones_like(want.sum(-1)), 1e-5, 0));
+}
+
+TEST_P(AttentionBesideState, StatesAreReadByTheirOwnPart) {
+  AnalysisResult r = run_whole("state_lens", *model_, data_);
+  at::Tensor ids = array_of(r, "top_id")[last_layer()];
+  at::Tensor written = captured("hook_result.ssm")[0];                 // [pos, head, d_model]
+  const ModelConfig& c = model_->config();
+  at::Tensor u = model_->weights().get(c.tied_unembedding ? "embed.weight" : "unembed.weight");
+  at::Tensor best = at::matmul(written * model_->weights().get("ln_final.weight"), u.t()).argmax(-1);
+  for (int64_t h = 0; h < written.size(1); ++h)
+    EXPECT_EQ(ids[h][0][length_ - 1].item<double>(), best[length_ - 1][h].item<int64_t>()) << h;
+
+  AnalysisResult states = run_whole("states", *model_, data_);
+  at::Tensor norm = array_of(states, "read_norm").select(0, last_layer());
+  EXPECT_TRUE(at::isfinite(norm).all().item<bool>());
+}
+
+TEST_P(AttentionBesideState, HeadsAreScored) {
+  AnalysisResult r = run_whole("head_probes", *model_, Dataset{}, {{"n", "4"}, {"batch", "2"}});
+  EXPECT_FALSE(r.artifacts.empty());
+  for (const char* analysis : {"ablation", "attribution_patching"}) {
+    for (PromptPair& p : data_.pairs) {
+      p.corrupted_ids = p.clean_ids;
+      p.corrupted_ids[4] = (p.corrupted_ids[4] + 11) % model_->config().vocab_size;
+    }
+    EXPECT_FALSE(run_whole(analysis, *model_, data_).artifacts.empty()) << analysis;
+  }
+}
+
+// The heads' parts over source positions are theirs, output multiplier included.
+TEST(AttentionBesideStates, DirectAttributionGoesBackToTheSources) {
+  auto model = testing::load_test_model(testing::golden_path("golden/models/tiny-falcon_h1-mup"));
+  Dataset data = testing::dataset_of(testing::random_ids(2, 8, model->config().vocab_size, 5));
+  for (PromptPair& p : data.pairs) {
+    p.answer_ids = {3};
+    p.wrong_ids = {7};
+  }
+  AnalysisResult r = run_whole("dla", *model, data, {{"by_source", "true"}});
+  at::Tensor heads = array_of(r, "heads"), parts = array_of(r, "heads_by_source_position");
+  EXPECT_TRUE(testing::close(parts.sum(-1), heads, 1e-4, 1e-4));
+}
+
 std::string test_name(const ::testing::TestParamInfo<const char*>& info) {
   std::string s = info.param;
   for (char& c : s)
@@ -127,16 +187,22 @@ INSTANTIATE_TEST_SUITE_P(Models, UnusualFamily,
                                            "induction-2l-attn-only", "fla-rwkv6", "fla-rwkv7", "hf-rwkv", "fla-kda",
                                            "fla-comba", "fla-mesa_net", "fla-gated_deltaproduct", "fla-forgetting_transformer",
                                            "fla-mamba", "hf-mamba2", "fla-samba", "fla-log_linear_mamba2", "fla-hgrn", "fla-hgrn2",
-                                           "fla-gsa", "fla-abc"),
+                                           "fla-gsa", "fla-abc", "tiny-jamba-moe", "tiny-bamba-rope", "tiny-falcon_h1-mup",
+                                           "tiny-zamba2"),
                          test_name);
 INSTANTIATE_TEST_SUITE_P(Models, PatchedFamily,
                          ::testing::Values("tiny-gemma2", "tiny-olmo2", "tiny-phi-qknorm", "tiny-gpt_neo", "tiny-mistral", "hf-bert",
-                                           "induction-2l-attn-only", "fla-rwkv6", "fla-rwkv7"),
+                                           "induction-2l-attn-only", "fla-rwkv6", "fla-rwkv7", "tiny-jamba-moe",
+                                           "tiny-bamba-rope", "tiny-falcon_h1-mup", "tiny-zamba2"),
                          test_name);
 INSTANTIATE_TEST_SUITE_P(Models, NotAdditive, ::testing::Values("hf-bert", "tiny-opt-postnorm"), test_name);
 // Those with `attn.hook_erase_key`; where the key that is written with erases, the tests of `states` hold.
 INSTANTIATE_TEST_SUITE_P(Models, ErasedByAnotherKey, ::testing::Values("fla-rwkv7", "fla-comba"), test_name);
-INSTANTIATE_TEST_SUITE_P(Models, OnlyAddedTo, ::testing::Values("fla-hgrn", "fla-hgrn2", "fla-gsa", "fla-abc"), test_name);
+INSTANTIATE_TEST_SUITE_P(Models, OnlyAddedTo,
+                         ::testing::Values("fla-hgrn", "fla-hgrn2", "fla-gsa", "fla-abc", "tiny-falcon_h1-mup", "tiny-zamba2"),
+                         test_name);
+
+INSTANTIATE_TEST_SUITE_P(Models, AttentionBesideState, ::testing::Values("tiny-falcon_h1-mup", "tiny-zamba2"), test_name);
 
 }  // namespace
 }  // namespace microtome

@@ -109,5 +109,54 @@ TEST(Families, MambaFormats) {
   EXPECT_FALSE(tied(mamba2()));
 }
 
+// Hybrids of Mamba and softmax attention, as transformers writes them.
+Json hybrid(const std::string& type) {
+  return Json{{"model_type", type}, {"hidden_size", 64}, {"num_attention_heads", 4}, {"num_key_value_heads", 2},
+              {"num_hidden_layers", 3}, {"intermediate_size", 96}, {"vocab_size", 97}, {"attn_layer_period", 2},
+              {"attn_layer_offset", 1}, {"mamba_n_heads", 8}, {"n_mamba_heads", 8}, {"mamba_d_head", 16},
+              {"mamba_d_ssm", 128}, {"layers_block_type", {"mamba", "hybrid", "hybrid"}}};
+}
+
+TEST(Families, HybridsOfMambaAndAttention) {
+  auto with = [](const char* type, const char* key, Json value) {
+    Json c = hybrid(type);
+    c[key] = std::move(value);
+    return refusal(c);
+  };
+  for (const char* type : {"jamba", "bamba", "falcon_h1", "zamba2"}) EXPECT_EQ(refusal(hybrid(type)), "") << type;
+  expect_words(with("jamba", "attn_layer_offset", 2), {"attn_layer_offset", "2", "attn_layer_period"});
+  expect_words(with("jamba", "expert_layer_period", 0), {"expert_layer_period", "0", "positive"});
+  expect_words(with("jamba", "mamba_dt_rank", "half"), {"mamba_dt_rank", "half"});
+  expect_words(with("bamba", "attn_layer_indices", Json::array({5})), {"attn_layer_indices", "5", "0 to 2"});
+  expect_words(with("bamba", "mamba_d_head", 32), {"mamba_n_heads", "8", "mamba_d_head", "32", "128"});
+  expect_words(with("bamba", "mamba_n_groups", 3), {"mamba_n_heads 8", "mamba_n_groups 3"});
+  expect_words(with("bamba", "time_step_limit", Json{0.1, 0.05}), {"time_step_limit", "0.1", "0.05"});
+  expect_words(with("falcon_h1", "mamba_d_ssm", 100), {"mamba_d_ssm 100", "mamba_n_heads 8"});
+  expect_words(with("falcon_h1", "ssm_multipliers", Json::array({1.0})), {"ssm_multipliers", "5 numbers"});
+  expect_words(with("falcon_h1", "key_multiplier", "big"), {"key_multiplier"});
+  expect_words(with("zamba2", "layers_block_type", Json{"mamba", "hybrid"}), {"layers_block_type", "3 entries"});
+  const Json slow = {"mamba", "hybrid", "slow"};
+  expect_words(with("zamba2", "layers_block_type", slow), {"layers_block_type", "slow", "hybrid"});
+  expect_words(with("zamba2", "time_step_min", -1.0), {"time_step_min", "-1"});
+  expect_words(with("zamba2", "num_mem_blocks", 0), {"num_mem_blocks", "0", "positive"});
+  expect_words(with("zamba2", "mamba_headdim", 8), {"n_mamba_heads", "mamba_headdim", "8"});
+
+  auto read = [](const Json& c) { return families::read_model_config(c, "config.json").config; };
+  Json automatic = hybrid("bamba");
+  automatic["mamba_d_head"] = "auto";
+  EXPECT_EQ(read(automatic).layers[0].mixer_params.get_int("head_dim"), 16);
+  // Attention in layer 1, experts behind odd layers.
+  ModelConfig jamba = read(hybrid("jamba"));
+  EXPECT_EQ(jamba.layers[0].mixer, "mamba1");
+  EXPECT_EQ(jamba.layers[1].mixer, "softmax_attention");
+  EXPECT_EQ(jamba.layers[0].channel.experts.count, 0);
+  EXPECT_EQ(jamba.layers[1].channel.experts.count, 16);
+  // With one shared block, the second hybrid layer reads the first one's weights, with adapters of its own.
+  ModelConfig zamba = read(hybrid("zamba2"));
+  EXPECT_TRUE(zamba.layers[0].mixer_params.get_bool("first"));
+  EXPECT_EQ(zamba.layers[2].mixer_params.get_int("block_layer"), 1);
+  EXPECT_EQ(zamba.layers[2].mixer_params.get_int("block_use"), 1);
+}
+
 }  // namespace
 }  // namespace microtome

@@ -27,7 +27,7 @@ TEST_P(EveryPoint, GradientEqualsCentralDifference) {
   at::Tensor ids = tokens(model->config().vocab_size);
   int checked = 0;
   for (const HookPoint& p : model->catalogue().points()) {
-    if (p.name.ends_with("hook_pattern_residual")) continue;   // a figure beside the run, not on its path
+    if (p.name.find("hook_pattern_residual") != std::string::npos) continue;   // a figure beside the run, not on its path
     SCOPED_TRACE(p.name);
     HookPlan plan;
     plan.form = MixerForm::kNaive;
@@ -43,6 +43,9 @@ TEST_P(EveryPoint, GradientEqualsCentralDifference) {
     at::Tensor direction = at::cos(at::arange(value.numel(), at::kDouble) * 2.3).view(value.sizes()).to(value.device());
     // Scores above the diagonal are -inf and stay so.
     direction = at::where(at::isfinite(value), direction, at::zeros_like(direction));
+    // An expert of weight 0 does not run: its gradient is that of staying out, a step would call it in.
+    if (p.name.ends_with("mlp.hook_expert_weights"))
+      direction = at::where(value == 0, at::zeros_like(direction), direction);
     double analytic = (at::nan_to_num(gradient) * direction).sum().item<double>();
     auto at_step = [&](double h) {
       HookPlan moved;
@@ -75,7 +78,7 @@ TEST_P(EveryPoint, ReadingChangesNothingAndPutsBackTheSame) {
     read.capture(p.name);
     ForwardResult r = model->forward(ids, read);
     EXPECT_TRUE(testing::close(r.logits, plain, 1e-9, 1e-9)) << p.name;
-    if (p.name.ends_with("hook_pattern_residual")) continue;
+    if (p.name.find("hook_pattern_residual") != std::string::npos) continue;
     same.edit(p.name, [](const at::Tensor& v, int64_t) { return v.clone(); });
     EXPECT_TRUE(testing::close(model->forward(ids, same).logits, plain, 1e-8, 1e-8)) << p.name;
     EXPECT_EQ(r.cache.about(p.name).axes, p.axes);
@@ -95,7 +98,9 @@ INSTANTIATE_TEST_SUITE_P(Models, EveryPoint,
                                            "golden/models/fla-mamba", "golden/models/hf-mamba2", "golden/models/hf-falcon_mamba",
                                            "golden/models/fla-samba", "golden/models/fla-log_linear_mamba2",
                                            "golden/models/fla-hgrn", "golden/models/fla-hgrn2", "golden/models/fla-gsa",
-                                           "golden/models/fla-abc"),
+                                           "golden/models/fla-abc", "golden/models/tiny-jamba-moe",
+                                           "golden/models/tiny-bamba-rope", "golden/models/tiny-falcon_h1-mup",
+                                           "golden/models/tiny-zamba2"),
                          [](const auto& i) {
                            std::string n = std::string(i.param).substr(std::string(i.param).rfind('/') + 1);
                            std::replace(n.begin(), n.end(), '-', '_');
