@@ -223,6 +223,10 @@ TEST_P(GoldenModel, StatesAfterThePrompt) {
       }
       // RecurrentGemma's module keeps what the next token can see, as ours does.
       if (const at::Tensor* w = find(griffin + "conv1d_state")) check(tensors.at("conv_v"), w->transpose(1, 2));
+      const char* memory[] = {"S", "n", "max"};                                            // xLSTM
+      for (int p = 0; p < 3; ++p)
+        if (const at::Tensor* w = find(c + "cache.rnn_state." + std::to_string(i) + "." + std::to_string(p)))
+          check(tensors.at(memory[p]).reshape(w->sizes()), *w);
       // Token shift keeps one input of each mixer.
       const at::Tensor* conv = find(fla + "conv_state");
       if (!conv) conv = find(hf + "conv_states.0");
