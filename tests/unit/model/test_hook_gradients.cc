@@ -43,6 +43,8 @@ TEST_P(EveryPoint, GradientEqualsCentralDifference) {
     at::Tensor direction = at::cos(at::arange(value.numel(), at::kDouble) * 2.3).view(value.sizes()).to(value.device());
     // Scores above the diagonal are -inf and stay so.
     direction = at::where(at::isfinite(value), direction, at::zeros_like(direction));
+    // An expert that does not run has no derivative: a weight moved away from 0 would set it to work.
+    if (p.name.ends_with("hook_expert_weights")) direction = at::where(value == 0, at::zeros_like(direction), direction);
     double analytic = (at::nan_to_num(gradient) * direction).sum().item<double>();
     auto at_step = [&](double h) {
       HookPlan moved;
