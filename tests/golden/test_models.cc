@@ -21,6 +21,7 @@ using testing::load_test_model;
 
 // Reference checkpoints of a known model_type that are not read yet, each with its reason. Everything else is.
 const std::map<std::string, const char*> kNotYet = {
+    {"fla-mom", "made with each memory's tokens out of time order, by an unstable sort; tiny-mom is compared (make_mom_model.py)"},
 };
 
 // Cases whose reference is itself less exact than the tolerances, by folder and case: what is allowed instead, absolute

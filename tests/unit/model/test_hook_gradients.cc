@@ -98,7 +98,7 @@ INSTANTIATE_TEST_SUITE_P(Models, EveryPoint,
                                            "golden/models/fla-mamba", "golden/models/hf-mamba2", "golden/models/hf-falcon_mamba",
                                            "golden/models/fla-samba", "golden/models/fla-log_linear_mamba2",
                                            "golden/models/fla-hgrn", "golden/models/fla-hgrn2", "golden/models/fla-gsa",
-                                           "golden/models/fla-abc"),
+                                           "golden/models/fla-abc", "golden/models/tiny-mom"),
                          [](const auto& i) {
                            std::string n = std::string(i.param).substr(std::string(i.param).rfind('/') + 1);
                            std::replace(n.begin(), n.end(), '-', '_');
