@@ -137,7 +137,7 @@ INSTANTIATE_TEST_SUITE_P(Models, PatchedFamily,
 INSTANTIATE_TEST_SUITE_P(Models, NotAdditive, ::testing::Values("hf-bert", "tiny-opt-postnorm", "tiny-minimax-scaled"), test_name);
 // Those with `attn.hook_erase_key`; where the key that is written with erases, the tests of `states` hold.
 INSTANTIATE_TEST_SUITE_P(Models, ErasedByAnotherKey, ::testing::Values("fla-rwkv7", "fla-comba"), test_name);
-INSTANTIATE_TEST_SUITE_P(Models, OnlyAddedTo, ::testing::Values("fla-hgrn", "fla-hgrn2", "fla-gsa", "fla-abc"), test_name);
+INSTANTIATE_TEST_SUITE_P(Models, OnlyAddedTo, ::testing::Values("fla-hgrn", "fla-hgrn2", "fla-gsa", "fla-abc", "tiny-xlstm"), test_name);
 
 }  // namespace
 }  // namespace microtome
