@@ -161,8 +161,9 @@ TEST_P(GoldenModel, LogitsHiddenStatesAttention) {
         std::string point = hidden_point(i);
         EXPECT_TRUE(close(r.cache.get(point), *h, allowed, 1e-4)) << point;
       }
-      if (const at::Tensor* h = find(c + "final_prenorm"))
+      if (const at::Tensor* h = find(c + "final_prenorm")) {
         EXPECT_TRUE(close(r.cache.get("blocks." + std::to_string(n - 1) + ".hook_resid_post"), *h, 1e-4, 1e-4));
+      }
       for (int64_t i = 0; attention && i < n; ++i)
         if (const at::Tensor* a = find(pattern + std::to_string(i))) {
           EXPECT_TRUE(close(r.cache.get("blocks." + std::to_string(i) + ".attn.hook_pattern"), *a, 2e-5, 0));

@@ -18,7 +18,8 @@ struct MlstmInput {
   MlstmInput slice(int64_t from, int64_t to) const;
 };
 
-// Scaled by exp(-max): C = sum of e^… k v^T [batch, head, d_k, d_v], n = sum of e^… k [batch, head, d_k]; max [batch, head].
+// Scaled by exp(-max): C, the sum of k v^T with their weights [batch, head, d_k, d_v], n, that of k alone [batch, head, d_k];
+// max [batch, head].
 struct MlstmState {
   at::Tensor C, n, max;
   static MlstmState empty(const MlstmInput& in);        // all zero, max too: what is read is never scaled up

@@ -46,7 +46,8 @@ MixerOpResult mlstm_op(const MixerOpRequest& request) {
   if (!std::isfinite(in.scale) || !std::isfinite(in.eps))
     throw Error(StatusCode::kBadInput, "scale or eps is not a finite number");
   MlstmState before = MlstmState::empty(in);
-  if (request.inputs.count("initial_state")) expect(before.C = op_input(request, "initial_state", 4), "initial_state", {B, H, K, V});
+  if (request.inputs.count("initial_state"))
+    expect(before.C = op_input(request, "initial_state", 4), "initial_state", {B, H, K, V});
   if (request.inputs.count("n0")) expect(before.n = op_input(request, "n0", 3), "n0", {B, H, K});
   if (request.inputs.count("m0")) {
     expect(op_input(request, "m0", 3), "m0", {B, H, 1});

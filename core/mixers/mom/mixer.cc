@@ -39,7 +39,8 @@ Shape read_shape(const Params& p, int64_t d_model) {
   if (s.conv < 2)
     throw Error(StatusCode::kBadInput, "conv_size is 1, expected 2 or more", "mixer mom");
   if (!(s.norm_eps > 0) || !std::isfinite(s.norm_eps))
-    throw Error(StatusCode::kBadInput, "norm_eps is " + std::to_string(s.norm_eps) + ", expected a positive number", "mixer mom");
+    throw Error(StatusCode::kBadInput, "norm_eps is " + std::to_string(s.norm_eps) + ", expected a positive number",
+                "mixer mom");
   return s;
 }
 
@@ -56,7 +57,8 @@ MixerInfo make_info(const Params& p, int64_t d_model) {
   info.inputs = {"q", "k", "v", "beta", "decay"};
   if (s.gate) info.inputs.push_back("gate");
   const int64_t n = s.states();
-  const std::string by = "memory m of head h is m * " + std::to_string(s.heads) + " + h" + (s.shared ? ", the shared one last" : "");
+  const std::string by = "memory m of head h is m * " + std::to_string(s.heads) + " + h" +
+                         (s.shared ? ", the shared one last" : "");
   const std::vector<std::string> by_head = {"batch", "pos", "head", "d_head"}, values = {"batch", "pos", "head", "d_v"},
                                  matrix = {"batch", "pos", "head", "d_k", "d_v"};
   info.points = {
@@ -73,7 +75,8 @@ MixerInfo make_info(const Params& p, int64_t d_model) {
       {"hook_beta", {"batch", "pos", "head"}, {-1, -1, n}, false, by},
       {"hook_state", matrix, {-1, -1, n, s.K, s.V}, true, by},
       {"hook_state_write", matrix, {-1, -1, n, s.K, s.V}, true, by},
-      {"hook_pattern", {"batch", "head", "q_pos", "k_pos"}, {-1, n, -1, -1}, true, "a matrix a memory, before its weight; " + by},
+      {"hook_pattern", {"batch", "head", "q_pos", "k_pos"}, {-1, n, -1, -1}, true,
+       "a matrix a memory, before its weight; " + by},
       {"hook_pattern_residual", {"batch", "head"}, {-1, n}, true, "|A v - z| / |z|; z without the incoming state's share"},
       {"hook_z_memory", values, {-1, -1, n, s.V}, false, "each memory's read-out, before its weight; " + by},
       {"hook_z", values, {-1, -1, s.heads, s.V}, false, "the weighted sum over memories, before norm and gate"},

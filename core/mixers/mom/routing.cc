@@ -23,8 +23,9 @@ at::Tensor convolve_routed(const at::Tensor& x, const at::Tensor& mask, const at
   at::Tensor order = std::get<1>(at::sort(routed, /*stable=*/true, /*dim=*/1, /*descending=*/true));
   auto moved = [&](const at::Tensor& y, const at::Tensor& to) { return y.gather(1, to.unsqueeze(2).expand({B * M, T, C})); };
   at::Tensor dense = moved(x.transpose(1, 2).reshape({B * M, T, C}), order);
-  at::Tensor old = window.defined() ? window.view({B, before, M, C}).transpose(1, 2).reshape({B * M, before, C}).to(x.scalar_type())
+  at::Tensor old = window.defined() ? window.view({B, before, M, C}).transpose(1, 2).reshape({B * M, before, C})
                                     : dense.new_zeros({B * M, before, C});
+  old = old.to(dense.scalar_type());
   at::Tensor all = at::cat({old, dense}, 1), y = short_conv(dense, weight, {}, &old);
   y = moved(y, at::argsort(order, int64_t{1}, false)) * routed.unsqueeze(2).to(y.scalar_type());
   at::Tensor last = routed.sum(1, true).to(at::kLong) + at::arange(before, order.options());
