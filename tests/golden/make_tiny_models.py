@@ -92,7 +92,8 @@ MODELS = {
     "tiny-recurrent_gemma": ("recurrent_gemma", dict(
         num_hidden_layers=3, lru_width=40, attention_window_size=7, block_types=["recurrent", "recurrent", "attention"],
         num_key_value_heads=1, intermediate_size=64, logits_soft_cap=10.0, tie_word_embeddings=True, head_dim=8)),
-    "tiny-xlstm": ("xlstm", dict(num_heads=2, num_blocks=2, chunk_size=8, ffn_round_up_to_multiple_of=8, mode="inference")),
+    "tiny-xlstm": ("xlstm", dict(num_heads=2, num_blocks=2, chunk_size=8, ffn_round_up_to_multiple_of=8, mode="inference",
+                                 use_bias=True, autocast_kernel_dtype="float32")),
     "tiny-zamba2": ("zamba2", dict(
         num_hidden_layers=5, layers_block_type=["mamba", "hybrid", "mamba", "hybrid", "hybrid"], num_mem_blocks=2,
         adapter_rank=4, mamba_d_state=8, mamba_headdim=8, n_mamba_heads=8, mamba_ngroups=2, mamba_expand=2, chunk_size=8,
@@ -135,7 +136,7 @@ def make(name, folder):
         tensors[case + ".logits"] = y.logits.float()
         if case == "a":
             tensors["a.hidden_states.1"] = seen["y"].float()
-            for i, a in enumerate(y.attentions or ()):
+            for i, a in enumerate(getattr(y, "attentions", None) or ()):
                 if a is not None and a.dim() == 4 and a.shape[-1] == shape[1]:
                     tensors[f"a.attentions.{ATTENTION_LAYERS.get(name, range(9))[i]}"] = a.float()
     about = {"transformers": transformers.__version__, "torch": torch.__version__, "model_type": kind,

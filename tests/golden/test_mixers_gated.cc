@@ -60,7 +60,8 @@ TEST_P(GatedMixerGolden, EveryCaseInEveryForm) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Files, GatedMixerGolden, ::testing::Values("hgrn", "hgrn2", "gsa", "abc", "lightning_attn", "rg_lru"),
+INSTANTIATE_TEST_SUITE_P(Files, GatedMixerGolden,
+                         ::testing::Values("hgrn", "hgrn2", "gsa", "abc", "lightning_attn", "rg_lru", "mlstm"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace

@@ -187,19 +187,21 @@ INSTANTIATE_TEST_SUITE_P(Models, UnusualFamily,
                                            "induction-2l-attn-only", "fla-rwkv6", "fla-rwkv7", "hf-rwkv", "fla-kda",
                                            "fla-comba", "fla-mesa_net", "fla-gated_deltaproduct", "fla-forgetting_transformer",
                                            "fla-mamba", "hf-mamba2", "fla-samba", "fla-log_linear_mamba2", "fla-hgrn", "fla-hgrn2",
-                                           "fla-gsa", "fla-abc", "tiny-jamba-moe", "tiny-bamba-rope", "tiny-falcon_h1-mup",
+                                           "fla-gsa", "fla-abc", "tiny-recurrent_gemma", "tiny-xlstm",
+                                           "tiny-mom", "tiny-jamba-moe", "tiny-bamba-rope", "tiny-falcon_h1-mup",
                                            "tiny-zamba2"),
                          test_name);
 INSTANTIATE_TEST_SUITE_P(Models, PatchedFamily,
                          ::testing::Values("tiny-gemma2", "tiny-olmo2", "tiny-phi-qknorm", "tiny-gpt_neo", "tiny-mistral", "hf-bert",
                                            "induction-2l-attn-only", "fla-rwkv6", "fla-rwkv7", "tiny-jamba-moe",
-                                           "tiny-bamba-rope", "tiny-falcon_h1-mup", "tiny-zamba2"),
+                                           "tiny-bamba-rope", "tiny-falcon_h1-mup", "tiny-zamba2", "tiny-minimax-scaled"),
                          test_name);
-INSTANTIATE_TEST_SUITE_P(Models, NotAdditive, ::testing::Values("hf-bert", "tiny-opt-postnorm"), test_name);
+INSTANTIATE_TEST_SUITE_P(Models, NotAdditive, ::testing::Values("hf-bert", "tiny-opt-postnorm", "tiny-minimax-scaled"), test_name);
 // Those with `attn.hook_erase_key`; where the key that is written with erases, the tests of `states` hold.
 INSTANTIATE_TEST_SUITE_P(Models, ErasedByAnotherKey, ::testing::Values("fla-rwkv7", "fla-comba"), test_name);
 INSTANTIATE_TEST_SUITE_P(Models, OnlyAddedTo,
-                         ::testing::Values("fla-hgrn", "fla-hgrn2", "fla-gsa", "fla-abc", "tiny-falcon_h1-mup", "tiny-zamba2"),
+                         ::testing::Values("fla-hgrn", "fla-hgrn2", "fla-gsa", "fla-abc", "tiny-xlstm",
+                                           "tiny-falcon_h1-mup", "tiny-zamba2"),
                          test_name);
 
 INSTANTIATE_TEST_SUITE_P(Models, AttentionBesideState, ::testing::Values("tiny-falcon_h1-mup", "tiny-zamba2"), test_name);

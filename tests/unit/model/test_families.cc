@@ -158,5 +158,30 @@ TEST(Families, HybridsOfMambaAndAttention) {
   EXPECT_EQ(zamba.layers[2].mixer_params.get_int("block_use"), 1);
 }
 
+TEST(Families, HybridsAndMemoriesRefuseByName) {
+  auto with = [](const char* type, const char* key, Json value) {
+    Json c = fla(type);
+    c["num_attention_heads"] = 4;
+    c["num_local_experts"] = 3;
+    if (key) c[key] = std::move(value);
+    return refusal(c);
+  };
+  for (const char* type : {"minimax", "recurrent_gemma", "xlstm", "mom"}) EXPECT_EQ(with(type, nullptr, {}), "") << type;
+  expect_words(with("minimax", "hidden_act", "gelu"), {"hidden_act", "gelu", "silu"});
+  expect_words(with("minimax", "layer_types", Json{"linear_attention", "sliding"}),
+               {"layer_types", "sliding", "full_attention"});
+  expect_words(with("recurrent_gemma", "block_types", Json{"recurrent", "mamba"}), {"block_types", "mamba", "attention"});
+  expect_words(with("recurrent_gemma", "block_types", Json::array()), {"block_types", "list"});
+  expect_words(with("recurrent_gemma", "intermediate_size", 97), {"intermediate_size 97", "2"});
+  expect_words(with("recurrent_gemma", "lru_width", 30), {"lru_width 30", "num_attention_heads 4"});
+  expect_words(with("xlstm", "weight_mode", "fused"), {"weight_mode", "fused", "single"});
+  expect_words(with("xlstm", "gate_soft_cap", -1.0), {"gate_soft_cap", "-1", "positive"});
+  expect_words(with("xlstm", "num_heads", 3), {"qk_dim_factor 32", "num_heads 3"});
+  expect_words(with("mom", "topk", 5), {"topk", "5", "num_memories, 4"});
+  expect_words(with("mom", "single_kv_proj", true), {"single_kv_proj", "true"});
+  expect_words(with("mom", "mom_backend", "gla"), {"mom_backend", "gla", "gated_deltanet"});
+  expect_words(with("mom", "capacity", 0.5), {"capacity", "0.5"});
+}
+
 }  // namespace
 }  // namespace microtome
