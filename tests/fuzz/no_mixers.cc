@@ -1,5 +1,5 @@
-// Reading a configuration never asks the mixers (binding weights does), so this target is linked without them, and
-// without LibTorch, which is not built with sanitizers.
+// Reading a configuration asks the mixers only where it names them itself (microtome), and binding weights does. So this
+// target is linked without them, and without LibTorch, which is not built with sanitizers.
 #include "core/mixers/registry.h"
 
 namespace microtome::mixers {
