@@ -76,7 +76,7 @@ TEST_P(UnpublishedMixers, EveryCaseInEveryForm) {
 INSTANTIATE_TEST_SUITE_P(Files, UnpublishedMixers,
                          ::testing::Values("cosine_attention", "icl_linear_self_attention", "based", "ttt_linear",
                                            "titans_linear", "srwm", "latte", "aaren", "agalite", "flow_attention",
-                                           "linformer", "agent_attention", "soft"),
+                                           "linformer", "agent_attention", "soft", "lion"),
                          [](const auto& info) { return std::string(info.param); });
 
 }  // namespace
