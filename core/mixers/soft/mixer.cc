@@ -31,13 +31,11 @@ at::Tensor gaussian(const at::Tensor& a, const at::Tensor& b) {
   return (-0.5 * (a.unsqueeze(-2) - b.unsqueeze(-3)).square().sum(-1)).exp();
 }
 
-// The pseudo-inverse of the landmarks' own kernel, in float64: landmarks that lie close make it nearly singular.
-at::Tensor kernel_inverse(const at::Tensor& landmarks) {
-  at::Tensor l = landmarks.to(at::kDouble);
-  return at::linalg_pinv(gaussian(l, l)).to(landmarks.scalar_type());
-}
+at::Tensor kernel_inverse(const at::Tensor& l) { return at::linalg_pinv(gaussian(l, l)); }
 
-at::Tensor shrunk(const at::Tensor& q) { return q / std::pow(static_cast<double>(q.size(-1)), 0.25); }
+// In float64, as all that follows: landmarks that lie close make their kernel nearly singular, and what its large inverse
+// is multiplied with must cancel.
+at::Tensor shrunk(const at::Tensor& q) { return q.to(at::kDouble) / std::pow(static_cast<double>(q.size(-1)), 0.25); }
 
 class Soft : public PatternLayer {
  public:
@@ -48,11 +46,12 @@ class Soft : public PatternLayer {
  protected:
   at::Tensor pattern(const at::Tensor& q, const at::Tensor&) const override {
     at::Tensor x = shrunk(q), l = landmarks(x), k = gaussian(x, l);
-    return at::matmul(at::matmul(k, kernel_inverse(l)), k.transpose(2, 3));
+    return at::matmul(at::matmul(k, kernel_inverse(l)), k.transpose(2, 3)).to(q.scalar_type());
   }
   at::Tensor mix(const at::Tensor& q, const at::Tensor&, const at::Tensor& v) const override {
     at::Tensor x = shrunk(q), l = landmarks(x), k = gaussian(x, l);
-    return at::matmul(k, at::matmul(kernel_inverse(l), at::matmul(k.transpose(2, 3), v)));
+    at::Tensor summed = at::matmul(k.transpose(2, 3), v.to(at::kDouble));
+    return at::matmul(k, at::matmul(kernel_inverse(l), summed)).to(v.scalar_type());
   }
 
  private:
@@ -71,16 +70,18 @@ MixerOpResult op(const MixerOpRequest& request) {
   at::Tensor l = op_input(request, "landmarks", 4), q = shrunk(in.q);
   if (l.size(0) != q.size(0) || l.size(1) != q.size(1) || l.size(3) != q.size(3))
     throw Error(StatusCode::kBadInput, "input 'landmarks' " + c10::str(l.sizes()) + " does not fit q " + c10::str(q.sizes()));
-  at::Tensor k = gaussian(q, l), inv = kernel_inverse(l), full = gaussian(q, q);
+  l = l.to(at::kDouble);
+  at::Tensor k = gaussian(q, l), inv = kernel_inverse(l), full = gaussian(q, q), v = in.v.to(at::kDouble);
   at::Tensor a = at::matmul(at::matmul(k, inv), k.transpose(2, 3));
   MixerOpResult out;
   const bool naive = request.form == MixerForm::kNaive;
-  out["o"] = heads_first(naive ? at::matmul(a, in.v) : at::matmul(k, at::matmul(inv, at::matmul(k.transpose(2, 3), in.v))));
-  out["o_full"] = heads_first(at::matmul(full, in.v));
+  out["o"] = heads_first(naive ? at::matmul(a, v) : at::matmul(k, at::matmul(inv, at::matmul(k.transpose(2, 3), v))));
+  out["o_full"] = heads_first(at::matmul(full, v));
   if (request.implied) {
     out["A"] = a;
     out["A_full"] = full;
   }
+  for (auto& [name, t] : out) t = t.to(in.q.scalar_type());
   return out;
 }
 
