@@ -25,7 +25,7 @@ SHAPES = {
     "blocks.0.ln1.weight": [D], "blocks.0.attn.q_proj.weight": [8, D], "blocks.0.attn.k_proj.weight": [8, D],
     "blocks.0.attn.v_proj.weight": [D, D], "blocks.0.attn.o_proj.weight": [D, D], "blocks.0.attn.g_proj.weight": [D, D],
     "blocks.0.attn.g_norm_swish_gate.weight": [8], "blocks.0.attn.gk_proj.0.weight": [4, D],
-    "blocks.0.attn.gk_proj.1.weight": [8, 4], "blocks.0.attn.gk_proj.1.bias": [8],
+    "blocks.0.attn.gk_proj.1.weight": [8, 4],
     "blocks.1.ln1.weight": [D], "blocks.1.attn.q_proj.weight": [D, D], "blocks.1.attn.k_proj.weight": [D, D],
     "blocks.1.attn.v_proj.weight": [D, D], "blocks.1.attn.o_proj.weight": [D, D], "blocks.1.ln2.weight": [D],
     "blocks.1.mlp.gate.weight": [24, D], "blocks.1.mlp.up.weight": [24, D], "blocks.1.mlp.down.weight": [D, 24],

@@ -5,6 +5,7 @@
 namespace microtome::mixers {
 
 const MixerKind* Registry::find(const std::string&) const { return nullptr; }
+std::vector<const MixerKind*> Registry::all() const { return {}; }
 
 const Registry& builtin() {
   static const Registry none;

@@ -12,11 +12,14 @@ namespace {
   throw Error(StatusCode::kBadInput, what, where, instead);
 }
 
-// One object a layer, laid over the defaults.
-std::vector<Json> read_layers(const Json& config, const std::string& where) {
+// One round of layers, each laid over the defaults. One at a time: copies of a large object would add up.
+std::vector<LayerConfig> read_layers(const Json& config, int64_t d_model, const NormConfig& norm, const std::string& where) {
   const Json defaults = read_object(config, "defaults", where);
-  const bool listed = config.contains("layers") && !config["layers"].is_null();
-  if (!listed) return std::vector<Json>(static_cast<size_t>(read_layer_count(config, "n_layers", where)), defaults);
+  auto place = [&](size_t i) { return where + ", layers[" + std::to_string(i) + "]"; };
+  if (!config.contains("layers") || config["layers"].is_null()) {
+    const int64_t n = read_layer_count(config, "n_layers", where);
+    return std::vector<LayerConfig>(static_cast<size_t>(n), read_layer(defaults, d_model, norm, place(0)));
+  }
   const Json& list = config["layers"];
   if (!list.is_array() || list.empty() || list.size() > 10000)
     refuse("field 'layers' is no list of 1 to 10000 layers", where, "give an object a layer, {} for the defaults alone");
@@ -24,11 +27,12 @@ std::vector<Json> read_layers(const Json& config, const std::string& where) {
   if (n != static_cast<int64_t>(list.size()))
     refuse("field 'n_layers' is " + std::to_string(n) + ", but 'layers' has " + std::to_string(list.size()) + " entries",
            where, "leave n_layers out, or make them equal");
-  std::vector<Json> out;
+  std::vector<LayerConfig> out;
   for (size_t i = 0; i < list.size(); ++i) {
     if (!list[i].is_object())
       refuse("layers[" + std::to_string(i) + "] is not an object", where, "give {} for the defaults alone");
-    out.push_back(laid_over(defaults, list[i]));
+    const bool same = i > 0 && list[i] == list[i - 1];
+    out.push_back(same ? out.back() : read_layer(laid_over(defaults, list[i]), d_model, norm, place(i)));
   }
   return out;
 }
@@ -57,17 +61,12 @@ ModelConfig read(const Json& config, const std::string& where) {
   m.final_norm = read_norm(config, "final_norm", norm, where);
   if (config.contains("embed_norm") && !config["embed_norm"].is_null())
     m.embed_norm = read_norm(config, "embed_norm", norm, where);
-  const std::vector<Json> layers = read_layers(config, where);
+  m.layers = read_layers(config, m.d_model, norm, where);
   m.loops = read_size(config, "loops", 1, where);
-  if (m.loops * static_cast<int64_t>(layers.size()) > 10000)
-    refuse("field 'loops' is " + std::to_string(m.loops) + " over " + std::to_string(layers.size()) + " layers", where,
-           "their product must be at most 10000");
-  for (size_t i = 0; i < layers.size(); ++i) {
-    const bool same = i > 0 && layers[i] == layers[i - 1];
-    m.layers.push_back(same ? m.layers.back()
-                            : read_layer(layers[i], m.d_model, norm, where + ", layers[" + std::to_string(i) + "]"));
-  }
   const std::vector<LayerConfig> round = m.layers;
+  if (m.loops * static_cast<int64_t>(round.size()) > 10000)
+    refuse("field 'loops' is " + std::to_string(m.loops) + " over " + std::to_string(round.size()) + " layers", where,
+           "their product must be at most 10000");
   for (int64_t k = 1; k < m.loops; ++k) m.layers.insert(m.layers.end(), round.begin(), round.end());
   return m;
 }

@@ -127,9 +127,6 @@ LayerConfig read_layer(const Json& layer, int64_t d_model, const NormConfig& nor
   check_keys(layer, {"mixer", "norm1", "norm2", "post1", "post2", "wiring", "keep1", "add1", "keep2", "add2", "normed_stream",
                      "channel"}, where);
   LayerConfig l;
-  if (!layer.contains("mixer") || layer["mixer"].is_null())
-    throw Error(StatusCode::kBadInput, "field 'mixer' is missing", where, "give {\"kind\": …} here or under defaults");
-  read_mixer(read_object(layer, "mixer", where), d_model, l, where + ", mixer");
   l.channel = read_channel(layer, where);
   l.norm1 = read_norm(layer, "norm1", norm, where);
   l.norm2 = read_norm(layer, "norm2", norm, where);
@@ -143,6 +140,9 @@ LayerConfig read_layer(const Json& layer, int64_t d_model, const NormConfig& nor
   l.keep2 = json_float(layer, "keep2", 1.0, where);
   l.add2 = json_float(layer, "add2", 1.0, where);
   l.normed_stream = json_bool(layer, "normed_stream", false, where);
+  if (!layer.contains("mixer") || layer["mixer"].is_null())
+    throw Error(StatusCode::kBadInput, "field 'mixer' is missing", where, "give {\"kind\": …} here or under defaults");
+  read_mixer(read_object(layer, "mixer", where), d_model, l, where + ", mixer");
   if (l.channel.d_mlp > 0) return l;
   // Attention only: what stands around the channel mixer goes with it.
   if (l.wiring == Wiring::kParallel)

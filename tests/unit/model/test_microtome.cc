@@ -92,7 +92,8 @@ TEST_P(EveryMixer, RunsDecodesSavesAndLoads) {
   Model model(c, weights);
   const at::Tensor want = logits(model, MixerForm::kNaive);
   ASSERT_TRUE(want.isfinite().all().item<bool>());
-  for (MixerForm form : model.mixer_info(0).forms) EXPECT_TRUE(close(logits(model, form), want, 1e-5, 1e-4)) << form_name(form);
+  for (MixerForm form : model.mixer_info(0).forms)
+    EXPECT_TRUE(close(logits(model, form), want, 1e-5, 1e-4)) << form_name(form);
   if (c.causal()) {
     RunState state;
     std::vector<at::Tensor> parts;
@@ -122,7 +123,8 @@ INSTANTIATE_TEST_SUITE_P(Kinds, EveryMixer, ::testing::ValuesIn(all_kinds()), []
 
 TEST(Microtome, LoopedStackEqualsTheUnrolledOne) {
   Json json = softmax_json();
-  json["layers"] = Json::array({Json::object(), {{"mixer", {{"kind", "gla"}, {"num_heads", 2}, {"head_k", 4}, {"head_v", 8}}}}});
+  const Json gla = {{"kind", "gla"}, {"num_heads", 2}, {"head_k", 4}, {"head_v", 8}};
+  json["layers"] = Json::array({Json::object(), {{"mixer", gla}}});
   const int64_t once = parameter_count(config_of(json));
   json["loops"] = 3;
   const ModelConfig looped = config_of(json);
@@ -190,8 +192,8 @@ TEST(Microtome, BindsWhatEveryPartNeeds) {
   auto weights = weights_of(c);
   Model model(c, weights);
   EXPECT_TRUE(logits(model).isfinite().all().item<bool>());
-  for (const char* name : {"blocks.0.mlp.up.bias", "blocks.1.mlp.shift.receptance", "blocks.1.ln2_post.bias", "pos_embed.weight",
-                           "blocks.2.mlp.experts.3.down.weight", "blocks.2.mlp.shared_gate.weight", "embed.ln.weight",
+  for (const char* name : {"blocks.0.mlp.up.bias", "blocks.1.mlp.shift.receptance", "blocks.1.ln2_post.bias",
+                           "pos_embed.weight", "blocks.2.mlp.experts.3.down.weight", "blocks.2.mlp.shared_gate.weight", "embed.ln.weight",
                            "blocks.2.mlp.router.correction", "unembed.bias"})
     EXPECT_TRUE(weights->find(name).defined()) << name;
   // Each of them is read: with any tensor changed, the logits change.
@@ -237,7 +239,8 @@ TEST(Microtome, RefusesByName) {
   expect_refusal(top("norm", Json{{"epsilon", 1}}), {"'epsilon' is unknown", "eps"});
   expect_refusal([](Json& j) { j["learned_positions"] = 8, j["context_length"] = 9; }, {"'context_length' is 9", "8"});
   expect_refusal(layer("mixer", nullptr), {"'mixer' is missing"});
-  expect_refusal(layer("mixer", Json{{"kind", "attention"}}), {"'attention' is unknown", "softmax_attention", "layers[0], mixer"});
+  expect_refusal(layer("mixer", Json{{"kind", "attention"}}),
+                 {"'attention' is unknown", "softmax_attention", "layers[0], mixer"});
   expect_refusal(layer("wiring", "serial"), {"'wiring' is 'serial'", "sequential, parallel, post_norm"});
   expect_refusal(layer("norms", 1), {"'norms' is unknown", "norm1"});
   expect_refusal([](Json& j) { j["defaults"]["channel"] = nullptr, j["defaults"]["wiring"] = "parallel"; },
