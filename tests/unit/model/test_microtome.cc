@@ -150,6 +150,27 @@ TEST(Microtome, LoopedStackEqualsTheUnrolledOne) {
   EXPECT_TRUE(logits(*testing::load_test_model(folder.path.string())).equal(logits(model)));
 }
 
+// Reference models under the canonical names and in our own config give the reference's logits.
+TEST(Microtome, RewrittenModelsGiveTheReferenceLogits) {
+  at::NoGradGuard no_grad;
+  const Json softmax = {{"kind", "softmax_attention"}, {"num_heads", 4}, {"head_dim", 32}, {"rotary_dim", 32},
+                        {"rope_theta", 10000.0}};
+  const Json delta = {{"kind", "gated_delta_rule"}, {"num_heads", 4}, {"head_k", 32}, {"head_v", 32}, {"use_short_conv", true},
+                      {"use_output_gate", true}, {"norm_eps", 1e-6}};
+  for (auto [name, mixer, eps] : {std::tuple{"zoo-llama", softmax, 1e-5}, {"zoo-gated_deltanet", delta, 1e-6}}) {
+    const std::string folder = std::string(MICROTOME_SOURCE_DIR) + "/resources/models/" + name;
+    const Json json = {{"model_type", "microtome"}, {"vocab_size", 2048}, {"d_model", 128}, {"n_layers", 4},
+                       {"tied_unembedding", true}, {"norm", {{"kind", "rms"}, {"eps", eps}}},
+                       {"defaults", {{"mixer", mixer}, {"channel", {{"d_mlp", 512}}}}}};
+    const ModelConfig c = config_of(json);
+    Folder own;
+    own.save(json, c, testing::load_test_model(folder)->weights());
+    auto expected = testing::load_tensors(folder + "/expected.safetensors");
+    auto model = testing::load_test_model(own.path.string());
+    EXPECT_TRUE(close(model->forward(expected.at("input_ids")).logits, expected.at("logits"), 1e-4, 1e-4)) << name;
+  }
+}
+
 // Two layers without channel mixers, norms or positions, computed here from the weights.
 TEST(Microtome, AttentionOnlyIsTheFormula) {
   at::NoGradGuard no_grad;
