@@ -51,6 +51,10 @@ void check_config(const ModelConfig& c, const std::string& where) {
   check_size(c.d_model, kMaxWidth, "hidden size", where);
   check_size(c.vocab_size, int64_t{1} << 40, "vocab_size", where);
   check_size(static_cast<int64_t>(c.layers.size()), 10000, "number of layers", where);
+  check_size(c.loops, static_cast<int64_t>(c.layers.size()), "number of loops", where);
+  if (c.layers.size() % static_cast<size_t>(c.loops))
+    throw Error(StatusCode::kBadInput, std::to_string(c.layers.size()) + " layers are no whole number of " +
+                std::to_string(c.loops) + " equal rounds", where, "correct one of the two fields");
   if (c.context_length < 0) check_size(c.context_length, INT64_MAX, "context length", where);
   if (c.learned_positions) check_size(c.learned_positions, int64_t{1} << 32, "number of positions", where);
   check_norm(c.final_norm, "final norm", where);

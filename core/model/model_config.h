@@ -83,6 +83,8 @@ struct ModelConfig {
   double logit_scale = 1;
   double logit_softcap = 0;            // c tanh(logit / c); 0: none
   std::vector<LayerConfig> layers;
+  // The layers are that many rounds through the same weights: layer i has those of layer i mod (layers / loops).
+  int64_t loops = 1;
   std::optional<int64_t> bos_id, eos_id;
   std::string stored_dtype;            // as config.json says, for information
 

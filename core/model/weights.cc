@@ -286,12 +286,18 @@ std::shared_ptr<const ModelWeights> random_weights(const Family& family, const M
   out->device = device;
   out->dtype = dtype;
   auto generator = at::make_generator<at::CPUGeneratorImpl>(seed);
+  std::map<std::pair<std::string, int64_t>, at::Tensor> drawn;   // a looped stack names its weights once a round
   for (const TensorBinding& b : family.bind(config, Stored())) {
     std::vector<int64_t> shape = b.canonical_shape();
+    at::Tensor& once = drawn[{b.source, b.begin}];
+    if (once.defined() && once.sizes() == shape) {
+      out->tensors[b.canonical] = once;
+      continue;
+    }
     at::Tensor t = b.canonical.find("ln") != std::string::npos && shape.size() == 1 && b.canonical.ends_with("weight")
                        ? at::ones(shape)
                        : at::randn(shape, generator, at::TensorOptions().dtype(at::kFloat)) * 0.02;
-    out->tensors[b.canonical] = t.to(device, dtype);
+    out->tensors[b.canonical] = once = t.to(device, dtype);
   }
   return out;
 }

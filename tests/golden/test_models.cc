@@ -354,6 +354,8 @@ TEST(GoldenModels, EveryFamilyHasAReference) {
   std::set<std::string> covered;
   for (const std::string& f : present()) covered.insert(model_type(std::filesystem::path(golden_path(f + "/expected.safetensors")).parent_path().string()));
   const std::vector<std::string> types = families::builtin().model_types();
+  // Our own format has no other implementation; unit_model holds it to the references of models rewritten in it.
+  covered.insert("microtome");
   for (const std::string& type : types) EXPECT_TRUE(covered.count(type)) << type;
 }
 

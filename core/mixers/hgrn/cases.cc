@@ -13,6 +13,7 @@ std::vector<MixerCase> hgrn_cases() {
   bounded.params.set("width", int64_t{6});
   bounded.params.set("layer_idx", int64_t{2});
   bounded.params.set("num_layers", int64_t{4});
+  bounded.params.set("norm_eps", 1e-5);
   return {plain, bounded};
 }
 
