@@ -6,7 +6,7 @@
 Config and weights are copied as they are. Of expected.safetensors the first row of case a is kept (ids, logits, one hidden
 state, the first attention, the states of the first and the last layer that has any), ids and logits of case b, and the
 greedy continuation; the header's "subset" says so. Of a mixer's file the states after every token are kept for its first
-case only. The whole files are read where MICROTOME_GOLDEN names them.
+case only, and for none where a sibling of the same form has them (NO_STATES). The whole files are read where MICROTOME_GOLDEN names them.
 """
 import json
 import os
@@ -15,6 +15,7 @@ import shutil
 import struct
 import sys
 
+NO_STATES = {"linear_attn", "retention", "simple_gla", "gated_delta_rule"}
 SIZES = {"F64": 8, "F32": 4, "I64": 8, "I32": 4, "F16": 2, "BF16": 2, "BOOL": 1, "U8": 1}
 
 
@@ -37,6 +38,8 @@ def wanted(names):
     layers = sorted({int(m.group(2)) for n in names if (m := re.match(r"(a\.)?(?:layer\.?|module\.model\.layers\.)(\d+)\.", n))})
     ends = {layers[0], layers[-1]} if layers else set()
     for n in names:
+        if re.search(r"recurrent_state\.[a-z]", n):   # log-linear attention's: another layout than ours, not compared
+            continue
         m = re.match(r"a\.(?:layer\.?|module\.model\.layers\.)(\d+)\.", n)
         if m and int(m.group(1)) in ends:
             yield n
@@ -74,7 +77,8 @@ def subset(source, target):
 def subset_mixer(source, target):
     meta, header, data = read(source)
     cases = json.loads(meta["cases"])
-    for name in list(cases)[1:]:
+    first = 0 if os.path.basename(source).split(".")[0] in NO_STATES else 1
+    for name in list(cases)[first:]:
         cases[name]["outputs"] = [o for o in cases[name]["outputs"] if o != "states"]
         header.pop(name + ".states", None)
     meta["cases"] = json.dumps(cases)
