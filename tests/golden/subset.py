@@ -54,7 +54,7 @@ def wanted(names):
 def subset(source, target):
     os.makedirs(target, exist_ok=True)
     for f in os.listdir(source):
-        if f.endswith((".safetensors", ".json", ".bin")) and not f.startswith("expected"):
+        if f.endswith((".safetensors", ".json", ".bin")) and not f.startswith(("expected", "generation_config")):
             shutil.copyfile(os.path.join(source, f), os.path.join(target, f))
     meta, header, data = read(os.path.join(source, "expected.safetensors"))
     out, blob = {}, b""
