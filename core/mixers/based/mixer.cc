@@ -106,6 +106,8 @@ void register_based(Registry& registry) {
                   {"use_short_conv", true}}),
              make_case("rebased", 19, {{"num_heads", 2_n}, {"head_k", 4_n}, {"head_v", 8_n},
                   {"feature_map", std::string("rebased")}, {"norm_eps", 1e-5}})};
+  // The normaliser of ReBased is a sum of squares, near 0 for the first tokens, so float32 keeps fewer digits there.
+  k.cases.back().atol = k.cases.back().rtol = 4e-5;
   registry.add(std::move(k));
 }
 
