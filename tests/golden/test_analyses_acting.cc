@@ -181,7 +181,7 @@ TEST(GoldenActing, TrainedModelsOnIoi) {
 // The grid against one whole forward a cell, on a recurrent, a softmax and a hybrid model, at every site they have.
 TEST(GoldenActing, GridEqualsTheReferenceLoop) {
   for (const char* folder : {"golden/models/fla-gated_deltanet", "golden/models/fla-gla-shortconv-gqa", "golden/models/fla-hybrid-gla-attn",
-                             "golden/models/fla-hybrid-gated_deltanet-swa", "golden/models/fla-retnet", "golden/models/fla-delta_net",
+                             "golden/models/fla-hybrid-gated_deltanet-swa", "golden/models/fla-retnet", "golden/models/fla-delta_net-negeig-gate",
                              "golden/models/fla-linear_attn-elu-norm", "golden/models/hf-llama"}) {
     auto model = testing::load_test_model(golden_path(folder));
     Dataset data;

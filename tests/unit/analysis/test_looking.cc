@@ -26,7 +26,7 @@ const char* const kModels[] = {"hf-gpt2",
                                "fla-linear_attn",
                                "fla-retnet",
                                "fla-gla-shortconv-gqa",
-                               "fla-delta_net",
+                               "fla-delta_net-negeig-gate",
                                "fla-gated_deltanet",
                                "fla-gated_deltanet-gva-negeig",
                                "fla-hybrid-gla-attn",
@@ -233,7 +233,7 @@ INSTANTIATE_TEST_SUITE_P(Families, OnModels, ::testing::ValuesIn(kModels), [](co
 // without its convolution's past.
 TEST(HeadProbes, ConvolutionChannelsAreTheHeads) {
   at::NoGradGuard no_grad;
-  const Model& m = model_of("fla-delta_net");
+  const Model& m = model_of("fla-delta_net-negeig-gate");
   int64_t n = 6, l = engine::layer_count(m) - 1;
   ASSERT_TRUE(analyses::head_probes::has_conv_part(m, l));
   at::Tensor half = testing::random_ids(2, n, m.config().vocab_size, 9);

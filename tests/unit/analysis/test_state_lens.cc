@@ -173,7 +173,7 @@ TEST_P(StateLens, NextQueryAndKeysReadTheSameStates) {
 }
 INSTANTIATE_TEST_SUITE_P(Models, StateLens,
                          ::testing::Values("zoo-gated_deltanet", "fla-gla", "fla-gla-shortconv-gqa", "fla-linear_attn-elu-norm", "fla-retnet",
-                                           "fla-delta_net", "fla-gated_deltanet-gva-negeig", "fla-hybrid-gla-attn",
+                                           "fla-delta_net-negeig-gate", "fla-gated_deltanet-gva-negeig", "fla-hybrid-gla-attn",
                                            "fla-mesa_net", "fla-hgrn2", "fla-gsa", "fla-abc"),
                          [](const auto& i) {
                            std::string s = i.param;
