@@ -32,6 +32,13 @@ const std::pair<const char*, std::vector<std::string>> kParts[] = {{"heads", {"l
 
 at::Tensor nans(std::vector<int64_t> shape) { return at::full(shape, kNaN, at::TensorOptions().dtype(at::kDouble)); }
 
+// A part's name as a sentence begins with it: "MLP 3", "Head 3.2", "The embedding".
+std::string sentence_start(const std::string& part) {
+  if (part.starts_with("mlp ")) return "MLP " + part.substr(4);
+  if (part.starts_with("head ")) return "Head " + part.substr(5);
+  return "The " + part;
+}
+
 class DlaRun : public AnalysisRun {
  public:
   DlaRun(const AnalysisInput& input, const AnalysisInfo& info) : input_(input), info_(info) {
@@ -314,7 +321,7 @@ AnalysisResult DlaRun::finish(const std::vector<std::vector<NamedArray>>& items)
   result.artifacts.push_back(std::move(table));
   double total = all["logit_diff"].mean().item<double>();
   for (size_t i = 0; i < std::min<size_t>(3, rows.size()); ++i)
-    result.findings.push_back("The " + rows[i].name + (rows[i].value >= 0 ? " adds " : " takes ") +
+    result.findings.push_back(sentence_start(rows[i].name) + (rows[i].value >= 0 ? " adds " : " takes ") +
                               engine::short_number(std::fabs(rows[i].value)) + " logits " +
                               (rows[i].value >= 0 ? "to" : "from") + " the answer's lead of " +
                               engine::short_number(total) + ", directly.");

@@ -193,12 +193,13 @@ std::string findings_section(const ReportIndex& index) {
   for (const AnalysisGroup& g : index.groups) {
     for (const RunSet& set : g.sets) {
       for (const RunColumn& c : set.columns) {
-        for (const std::string& f : c.run->result.findings) {
-          items += "<li>" + escape(shorten(f, 2000)) + "<span class=\"by\">" + model_mark(index.models[c.model]) +
-                   escape(shorten(c.label, 100)) + " \xC2\xB7 <a href=\"#" + g.anchor + "\">" +
-                   escape(shorten(g.title, 100)) + "</a>" +
-                   (set.heading.empty() ? "" : " \xC2\xB7 " + escape(shorten(set.heading, 160))) + "</span></li>";
-        }
+        if (c.run->result.findings.empty()) continue;
+        // What one run says stands together, and where it is from is said once.
+        items += "<li>";
+        for (const std::string& f : c.run->result.findings) items += "<p>" + escape(shorten(f, 2000)) + "</p>";
+        items += "<span class=\"by\">" + model_mark(index.models[c.model]) + escape(shorten(c.label, 100)) +
+                 " \xC2\xB7 <a href=\"#" + g.anchor + "\">" + escape(shorten(g.title, 100)) + "</a>" +
+                 (set.heading.empty() ? "" : " \xC2\xB7 " + escape(shorten(set.heading, 160))) + "</span></li>";
       }
     }
   }

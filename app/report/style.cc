@@ -51,6 +51,7 @@ ul,.text ol{margin:0 0 16px;padding-left:20px;max-width:82ch}
 li{margin-bottom:4px}
 .found{list-style:none;padding:0;margin-top:16px;max-width:92ch}
 .found li{margin:0 0 12px;padding-left:16px;border-left:3px solid var(--accent)}
+.found p{margin:0 0 2px}
 .found .by{color:var(--dim);font-size:13px;display:block;line-height:20px}
 .warn{color:var(--warn);font-size:14px;margin:0 0 8px}.src{margin:0 0 4px}h2+.note,h3+.note{margin-bottom:8px}
 .note{max-width:none}

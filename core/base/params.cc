@@ -193,12 +193,20 @@ const T& held_as(const std::map<std::string, ParamValue>& values, const std::str
 
 }  // namespace
 
-bool Params::get_bool(const std::string& name) const { return held_as<bool>(values_, name, "true or false"); }
-int64_t Params::get_int(const std::string& name) const { return held_as<int64_t>(values_, name, "an integer"); }
+bool Params::get_bool(const std::string& name) const {
+  note(name);
+  return held_as<bool>(values_, name, "true or false");
+}
+int64_t Params::get_int(const std::string& name) const {
+  note(name);
+  return held_as<int64_t>(values_, name, "an integer");
+}
 const std::string& Params::get_string(const std::string& name) const {
+  note(name);
   return held_as<std::string>(values_, name, "a text");
 }
 double Params::get_float(const std::string& name) const {
+  note(name);
   if (const int64_t* i = std::get_if<int64_t>(&held(values_, name))) return static_cast<double>(*i);
   return held_as<double>(values_, name, "a number");
 }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <variant>
 #include <vector>
@@ -20,7 +21,10 @@ std::string param_text(const ParamValue& v);   // "true", "3", "0.25" (shortest 
 class Params {
  public:
   void set(const std::string& name, ParamValue v) { values_[name] = std::move(v); }
-  bool has(const std::string& name) const { return values_.count(name) != 0; }
+  bool has(const std::string& name) const {
+    note(name);
+    return values_.count(name) != 0;
+  }
   // Throw Error(kInternal) when the name is absent or the type differs (an int serves as a float).
   bool get_bool(const std::string& name) const;
   int64_t get_int(const std::string& name) const;
@@ -33,8 +37,18 @@ class Params {
     return has(name) ? get_string(name) : std::string(fallback);
   }
   const std::map<std::string, ParamValue>& values() const { return values_; }
+  // A copy that writes down in `asked`, which must outlive it, every name that is asked for: what its reader knows.
+  Params recording(std::set<std::string>& asked) const {
+    Params out = *this;
+    out.asked_ = &asked;
+    return out;
+  }
 
  private:
+  void note(const std::string& name) const {
+    if (asked_) asked_->insert(name);
+  }
+  std::set<std::string>* asked_ = nullptr;
   std::map<std::string, ParamValue> values_;
 };
 

@@ -3,6 +3,8 @@
 #include <cmath>
 #include <map>
 
+#include "core/families/binder.h"
+
 namespace microtome::families {
 
 int64_t read_size(const Json& config, const char* key, const std::string& where) {
@@ -105,6 +107,14 @@ LayerConfig read_fla_attention(const Json& a, int64_t d_model, double eps, const
   return out;
 }
 
+int64_t read_layer_count(const Json& config, const char* key, const std::string& where) {
+  const int64_t n = read_size(config, key, where);
+  if (n > 10000)
+    throw Error(StatusCode::kBadInput, "field '" + std::string(key) + "' is " + std::to_string(n), where,
+                "it must be at most 10000");
+  return n;
+}
+
 int64_t read_either(const Json& config, std::initializer_list<const char*> keys, const std::string& where) {
   for (const char* key : keys)
     if (config.contains(key) && !config[key].is_null()) return read_size(config, key, where);
@@ -136,10 +146,7 @@ ModelConfig read_fla_model(const Json& config, const std::string& where, const L
   out.tied_unembedding = json_bool(config, "tie_word_embeddings", false, where);
   double eps = json_float(config, "norm_eps", 1e-6, where);
   out.final_norm = {NormConfig::Kind::kRms, eps, true, false};
-  int64_t n_layers = read_size(config, "num_hidden_layers", where);
-  if (n_layers > 10000)
-    throw Error(StatusCode::kBadInput, "field 'num_hidden_layers' is " + std::to_string(n_layers), where,
-                "it must lie between 1 and 10000");
+  const int64_t n_layers = read_layer_count(config, "num_hidden_layers", where);
 
   int64_t d_mlp = read_size(config, "intermediate_size", 0, where);
   if (!d_mlp) {
@@ -170,29 +177,19 @@ ModelConfig read_fla_model(const Json& config, const std::string& where, const L
   return out;
 }
 
-std::vector<TensorBinding> bind_fla_model(const ModelConfig& c) {
-  std::vector<TensorBinding> out;
-  auto plain = [&](const std::string& canonical, const std::string& source, std::vector<int64_t> shape) {
-    TensorBinding b;
-    b.canonical = canonical;
-    b.source = source;
-    b.source_shape = std::move(shape);
-    out.push_back(std::move(b));
-  };
-  plain("embed.weight", "model.embeddings.weight", {c.vocab_size, c.d_model});
+std::vector<TensorBinding> bind_fla_model(const ModelConfig& c, const Stored&) {
+  Binder out(c);
+  out.add("embed.weight", "model.embeddings.weight", {c.vocab_size, c.d_model});
   for (size_t i = 0; i < c.layers.size(); ++i) {
-    std::string n = std::to_string(i), to = "blocks." + n + ".", from = "model.layers." + n + ".";
-    const LayerConfig& l = c.layers[i];
-    bind_norm(out, l.norm1, c.d_model, to + "ln1", from + "attn_norm");
-    for (TensorBinding& b : bind_mixer_weights(l, c.d_model, to + "attn.", from + "attn.")) out.push_back(std::move(b));
-    bind_norm(out, l.norm2, c.d_model, to + "ln2", from + "mlp_norm");
-    plain(to + "mlp.gate.weight", from + "mlp.gate_proj.weight", {l.channel.d_mlp, c.d_model});
-    plain(to + "mlp.up.weight", from + "mlp.up_proj.weight", {l.channel.d_mlp, c.d_model});
-    plain(to + "mlp.down.weight", from + "mlp.down_proj.weight", {c.d_model, l.channel.d_mlp});
+    const std::string to = Binder::block(i), from = "model.layers." + std::to_string(i) + ".";
+    out.norm(c.layers[i].norm1, to + "ln1", from + "attn_norm");
+    out.mixer(i, from + "attn.");
+    out.norm(c.layers[i].norm2, to + "ln2", from + "mlp_norm");
+    out.mlp(i, from + "mlp.", "gate_proj", "up_proj", "down_proj");
   }
-  bind_norm(out, c.final_norm, c.d_model, "ln_final", "model.norm");
-  if (!c.tied_unembedding) plain("unembed.weight", "lm_head.weight", {c.vocab_size, c.d_model});
-  return out;
+  out.norm(c.final_norm, "ln_final", "model.norm");
+  out.unembedding("lm_head");
+  return out.take();
 }
 
 }  // namespace microtome::families

@@ -26,12 +26,16 @@ void read_common(const Json& config, ModelConfig& out, const std::string& where)
 ModelConfig read_fla_model(const Json& config, const std::string& where, const LayerConfig& linear_layer);
 // Its softmax attention, from num_heads, num_kv_heads, qkv_bias, rope_theta, window_size and qk_norm.
 LayerConfig read_fla_attention(const Json& config, int64_t d_model, double eps, const std::string& where);
-std::vector<TensorBinding> bind_fla_model(const ModelConfig& config);
+std::vector<TensorBinding> bind_fla_model(const ModelConfig& config, const Stored& stored = {});
 // num_heads, num_v_heads (a multiple), head_k and head_v from num_heads, num_v_heads, head_dim and expand_v, as
 // flash-linear-attention's delta layers give them.
 void read_delta_heads(const Json& config, int64_t head_dim, double expand_v, const std::string& where, Params& out);
 // Throws Error(kUnsupported) naming an option that is set (neither null nor false).
 void refuse_option(const Json& config, const char* key, const std::string& where);
+// At most 10000 layers; throws naming the key.
+int64_t read_layer_count(const Json& config, const char* key, const std::string& where);
+// The head that writers repeat where it is tied: a family's `ignorable` where nothing else is.
+inline bool tied_head(const std::string& name) { return name == "lm_head.weight"; }
 // A positive integer under the first of the keys that is there; throws naming the first where none is.
 int64_t read_either(const Json& config, std::initializer_list<const char*> keys, const std::string& where);
 // Layers (0 … n_layers - 1) that a list of numbers names; absent or null: none.

@@ -57,12 +57,6 @@ void Decoder::qkv_bias(bool on) {
   for (const char* b : {"q_bias", "k_bias", "v_bias"}) attention().set(b, on);
 }
 
-int64_t read_layer_count(const Json& config, const char* key, const std::string& where) {
-  int64_t n = read_size(config, key, where);
-  if (n > 10000) refuse("field '" + std::string(key) + "' is " + std::to_string(n), where, "it must be at most 10000");
-  return n;
-}
-
 Decoder read_decoder(const Json& config, const std::string& where, bool tied) {
   Decoder d;
   ModelConfig& m = d.model;
@@ -168,6 +162,23 @@ std::vector<std::string> read_layer_types(const Json& config, int64_t n_layers, 
   return out;
 }
 
+std::vector<int64_t> read_windows(const Json& config, int64_t n_layers, int64_t window,
+                                  const std::function<bool(int64_t)>& otherwise, const std::string& where) {
+  std::vector<int64_t> out;
+  for (const std::string& type : read_layer_types(
+           config, n_layers, {"full_attention", "sliding_attention"},
+           [&](int64_t i) { return otherwise(i) ? "sliding_attention" : "full_attention"; }, where))
+    out.push_back(type == "sliding_attention" ? window : 0);
+  return out;
+}
+
+std::vector<int64_t> read_upper_windows(const Json& config, int64_t n_layers, const std::string& where) {
+  const bool on = json_bool(config, "use_sliding_window", false, where);
+  const int64_t window = on ? read_size(config, "sliding_window", 4096, where) : 0;
+  const int64_t full = json_int(config, "max_window_layers", 28, where);
+  return read_windows(config, n_layers, window, [&](int64_t i) { return on && i >= full; }, where);
+}
+
 int64_t read_window(const Json& config, const char* key, const std::string& where) {
   return read_size(config, key, 0, where);
 }
@@ -205,8 +216,25 @@ std::vector<TensorBinding> bind_decoder(const ModelConfig& c, const Stored& has,
   return out.take();
 }
 
+std::vector<TensorBinding> bind_llama(const ModelConfig& c, const Stored& has) { return bind_decoder(c, has); }
+
+DecoderNames mixtral_names() {
+  DecoderNames names;
+  names.experts = "block_sparse_moe.";
+  names.expert_gate = "w1";
+  names.expert_down = "w2";
+  names.expert_up = "w3";
+  return names;
+}
+
+bool masked_decoder_ignorable(const std::string& name) {
+  for (const char* buffer : {".attn.bias", ".attn.masked_bias", ".attention.bias", ".attention.masked_bias"})
+    if (name.ends_with(buffer)) return true;
+  return decoder_ignorable(name);
+}
+
 bool decoder_ignorable(const std::string& name) {
-  return name.find("rotary_emb.inv_freq") != std::string::npos || name == "lm_head.weight";
+  return name.find("rotary_emb.inv_freq") != std::string::npos || tied_head(name);
 }
 
 }  // namespace microtome::families

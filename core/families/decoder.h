@@ -26,8 +26,6 @@ struct Decoder {
 // bound), vocab_size and so on; a gated SiLU MLP of intermediate_size. tied: what tie_word_embeddings is when absent.
 // Norms and positions are left to the family.
 Decoder read_decoder(const Json& config, const std::string& where, bool tied = false);
-// At most 10000 layers; throws naming the key.
-int64_t read_layer_count(const Json& config, const char* key, const std::string& where);
 // n copies of the layer, each changed by `edit` where one is given.
 ModelConfig finish(Decoder decoder, const std::function<void(int64_t, LayerConfig&)>& edit = {});
 
@@ -43,6 +41,12 @@ void read_rope(const Json& config, int64_t head_dim, const std::string& where, P
 // layer_types: one of `allowed` a layer; absent: what `otherwise` says of layer i. Throws naming the entry.
 std::vector<std::string> read_layer_types(const Json& config, int64_t n_layers, const std::vector<std::string>& allowed,
                                           const std::function<std::string(int64_t)>& otherwise, const std::string& where);
+// sliding_window for the layers whose layer_types says sliding_attention; absent: for layer i where `otherwise(i)`.
+// Gives 0 for the others.
+std::vector<int64_t> read_windows(const Json& config, int64_t n_layers, int64_t window,
+                                  const std::function<bool(int64_t)>& otherwise, const std::string& where);
+// Qwen's: where use_sliding_window is on, from layer max_window_layers up.
+std::vector<int64_t> read_upper_windows(const Json& config, int64_t n_layers, const std::string& where);
 // A positive window, or 0 where the key is absent or null.
 int64_t read_window(const Json& config, const char* key, const std::string& where);
 
@@ -56,12 +60,18 @@ struct DecoderNames {
   std::string experts = "mlp.", router = "gate", expert_gate = "gate_proj", expert_up = "up_proj", expert_down = "down_proj";
   std::string shared = "mlp.shared_expert.", shared_gate = "mlp.shared_expert_gate";
 };
+// Names of Mixtral's kind of experts: w1, w2, w3 below block_sparse_moe.
+DecoderNames mixtral_names();
 // The channel mixer of layer i, dense or of experts, from below `from`.
 void bind_channel(Binder& out, const ModelConfig& config, size_t i, const std::string& from, const DecoderNames& names);
 // "model." before all of it is optional, as checkpoints without a head are saved.
 std::vector<TensorBinding> bind_decoder(const ModelConfig& config, const Stored& has,
                                         const DecoderNames& names = {});
+// The same with Llama's names.
+std::vector<TensorBinding> bind_llama(const ModelConfig& config, const Stored& has);
 // Rotary tables, and the tied head that some writers repeat.
 bool decoder_ignorable(const std::string& name);
+// The mask buffers of old GPT files besides.
+bool masked_decoder_ignorable(const std::string& name);
 
 }  // namespace microtome::families

@@ -2,6 +2,8 @@
 
 #include <cmath>
 
+#include "core/families/binder.h"
+
 namespace microtome::families {
 
 bool is_fla_mamba(const Json& config) { return config.contains("norm_eps"); }
@@ -92,10 +94,7 @@ ModelConfig read_mamba_model(const Json& config, const std::string& where, const
   out.context_length = read_size(config, "max_position_embeddings", 0, where);
   out.tied_unembedding = json_bool(config, "tie_word_embeddings", tied, where);
   out.final_norm = {NormConfig::Kind::kRms, mamba_norm_eps(config, where), true, false};
-  const int64_t n_layers = read_size(config, "num_hidden_layers", where);
-  if (n_layers > 10000)
-    throw Error(StatusCode::kBadInput, "field 'num_hidden_layers' is " + std::to_string(n_layers), where,
-                "it must lie between 1 and 10000");
+  const int64_t n_layers = read_layer_count(config, "num_hidden_layers", where);
   LayerConfig l = layer;
   l.norm1 = out.final_norm;
   out.layers.assign(static_cast<size_t>(n_layers), l);
@@ -110,31 +109,22 @@ ModelConfig read_mamba_mlp_model(const Json& config, const std::string& where, c
 }
 
 std::vector<TensorBinding> bind_mamba_model(const ModelConfig& c, const Stored& has) {
-  std::vector<TensorBinding> out;
-  auto plain = [&](const std::string& canonical, const std::string& source, std::vector<int64_t> shape) {
-    TensorBinding b;
-    b.canonical = canonical;
-    b.source = source;
-    b.source_shape = std::move(shape);
-    out.push_back(std::move(b));
-  };
+  Binder out(c);
   // The authors' own checkpoints spell it in the singular.
   const bool singular = !has("backbone.embeddings.weight") && has("backbone.embedding.weight");
-  plain("embed.weight", singular ? "backbone.embedding.weight" : "backbone.embeddings.weight", {c.vocab_size, c.d_model});
+  out.add("embed.weight", singular ? "backbone.embedding.weight" : "backbone.embeddings.weight", {c.vocab_size, c.d_model});
   for (size_t i = 0; i < c.layers.size(); ++i) {
-    const std::string n = std::to_string(i), to = "blocks." + n + ".", from = "backbone.layers." + n + ".";
+    const std::string to = Binder::block(i), from = "backbone.layers." + std::to_string(i) + ".";
     const LayerConfig& l = c.layers[i];
-    bind_norm(out, l.norm1, c.d_model, to + "ln1", from + (l.channel.d_mlp ? "mixer_norm" : "norm"));
-    for (TensorBinding& b : bind_mixer_weights(l, c.d_model, to + "attn.", from + "mixer.")) out.push_back(std::move(b));
+    out.norm(l.norm1, to + "ln1", from + (l.channel.d_mlp ? "mixer_norm" : "norm"));
+    out.mixer(i, from + "mixer.");
     if (!l.channel.d_mlp) continue;
-    bind_norm(out, l.norm2, c.d_model, to + "ln2", from + "mlp_norm");
-    plain(to + "mlp.gate.weight", from + "mlp.gate_proj.weight", {l.channel.d_mlp, c.d_model});
-    plain(to + "mlp.up.weight", from + "mlp.up_proj.weight", {l.channel.d_mlp, c.d_model});
-    plain(to + "mlp.down.weight", from + "mlp.down_proj.weight", {c.d_model, l.channel.d_mlp});
+    out.norm(l.norm2, to + "ln2", from + "mlp_norm");
+    out.mlp(i, from + "mlp.", "gate_proj", "up_proj", "down_proj");
   }
-  bind_norm(out, c.final_norm, c.d_model, "ln_final", "backbone.norm_f");
-  if (!c.tied_unembedding) plain("unembed.weight", "lm_head.weight", {c.vocab_size, c.d_model});
-  return out;
+  out.norm(c.final_norm, "ln_final", "backbone.norm_f");
+  out.unembedding("lm_head");
+  return out.take();
 }
 
 }  // namespace microtome::families

@@ -1,5 +1,7 @@
 #include "core/families/rwkv_shell.h"
 
+#include "core/families/binder.h"
+
 namespace microtome::families {
 
 ModelConfig read_rwkv_shell(const Json& config, bool receptance, const std::string& where) {
@@ -13,10 +15,7 @@ ModelConfig read_rwkv_shell(const Json& config, bool receptance, const std::stri
   const NormConfig norm{NormConfig::Kind::kLayer, eps, true, json_bool(config, "norm_bias", true, where)};
   out.final_norm = norm;
   if (json_bool(config, "norm_first", true, where)) out.embed_norm = norm;
-  int64_t n_layers = read_size(config, "num_hidden_layers", where);
-  if (n_layers > 10000)
-    throw Error(StatusCode::kBadInput, "field 'num_hidden_layers' is " + std::to_string(n_layers), where,
-                "it must lie between 1 and 10000");
+  const int64_t n_layers = read_layer_count(config, "num_hidden_layers", where);
   ChannelMixerConfig mlp;
   mlp.d_mlp = read_size(config, "intermediate_size", 0, where);
   if (!mlp.d_mlp) {
@@ -38,32 +37,25 @@ ModelConfig read_rwkv_shell(const Json& config, bool receptance, const std::stri
 }
 
 std::vector<TensorBinding> bind_rwkv_shell(const ModelConfig& c, const RwkvChannelNames& names) {
-  std::vector<TensorBinding> out;
-  auto plain = [&](const std::string& canonical, const std::string& source, std::vector<int64_t> shape) {
-    TensorBinding b;
-    b.canonical = canonical;
-    b.source = source;
-    b.source_shape = std::move(shape);
-    out.push_back(std::move(b));
-  };
-  plain("embed.weight", "model.embeddings.weight", {c.vocab_size, c.d_model});
-  if (c.embed_norm) bind_norm(out, *c.embed_norm, c.d_model, "embed.ln", "model.layers.0.pre_norm");
+  Binder out(c);
+  out.add("embed.weight", "model.embeddings.weight", {c.vocab_size, c.d_model});
+  if (c.embed_norm) out.norm(*c.embed_norm, "embed.ln", "model.layers.0.pre_norm");
   for (size_t i = 0; i < c.layers.size(); ++i) {
-    std::string n = std::to_string(i), to = "blocks." + n + ".", from = "model.layers." + n + ".", ffn = from + "ffn.";
+    const std::string to = Binder::block(i), from = "model.layers." + std::to_string(i) + ".", ffn = from + "ffn.";
     const LayerConfig& l = c.layers[i];
-    bind_norm(out, l.norm1, c.d_model, to + "ln1", from + "attn_norm");
-    for (TensorBinding& b : bind_mixer_weights(l, c.d_model, to + "attn.", from + "attn.")) out.push_back(std::move(b));
-    bind_norm(out, l.norm2, c.d_model, to + "ln2", from + "ffn_norm");
-    plain(to + "mlp.shift.up", ffn + names.shift_up, {c.d_model});
-    plain(to + "mlp.up.weight", ffn + names.up, {l.channel.d_mlp, c.d_model});
-    plain(to + "mlp.down.weight", ffn + "value.weight", {c.d_model, l.channel.d_mlp});
+    out.norm(l.norm1, to + "ln1", from + "attn_norm");
+    out.mixer(i, from + "attn.");
+    out.norm(l.norm2, to + "ln2", from + "ffn_norm");
+    out.add(to + "mlp.shift.up", ffn + names.shift_up, {c.d_model});
+    out.add(to + "mlp.up.weight", ffn + names.up, {l.channel.d_mlp, c.d_model});
+    out.add(to + "mlp.down.weight", ffn + "value.weight", {c.d_model, l.channel.d_mlp});
     if (!l.channel.receptance) continue;
-    plain(to + "mlp.shift.receptance", ffn + names.shift_receptance, {c.d_model});
-    plain(to + "mlp.receptance.weight", ffn + names.receptance, {c.d_model, c.d_model});
+    out.add(to + "mlp.shift.receptance", ffn + names.shift_receptance, {c.d_model});
+    out.add(to + "mlp.receptance.weight", ffn + names.receptance, {c.d_model, c.d_model});
   }
-  bind_norm(out, c.final_norm, c.d_model, "ln_final", "model.norm");
-  if (!c.tied_unembedding) plain("unembed.weight", "lm_head.weight", {c.vocab_size, c.d_model});
-  return out;
+  out.norm(c.final_norm, "ln_final", "model.norm");
+  out.unembedding("lm_head");
+  return out.take();
 }
 
 }  // namespace microtome::families

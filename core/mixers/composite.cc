@@ -123,9 +123,4 @@ WeightMap weights_below(const WeightMap& weights, const std::string& prefix) {
   return out;
 }
 
-at::Tensor only_read(const at::Tensor& x, const MixerRun& run) {
-  if (!run.read || x.size(1) == static_cast<int64_t>(run.read->size())) return x;
-  return x.index_select(1, at::tensor(*run.read, at::TensorOptions().dtype(at::kLong)).to(x.device()));
-}
-
 }  // namespace microtome::mixers

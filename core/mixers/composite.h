@@ -45,7 +45,4 @@ MixerInfo join_infos(const std::string& kind, const MixerInfo& attention, const 
 Params params_below(const Params& params, const std::string& prefix);
 WeightMap weights_below(const WeightMap& weights, const std::string& prefix);
 
-// Rows run.read of x [batch, pos, …], unless it holds just these already.
-at::Tensor only_read(const at::Tensor& x, const MixerRun& run);
-
 }  // namespace microtome::mixers

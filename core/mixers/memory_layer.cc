@@ -1,4 +1,5 @@
 #include "core/mixers/memory_layer.h"
+#include "core/mixers/hooked_run.h"
 
 #include <ATen/ATen.h>
 
@@ -23,11 +24,8 @@ at::Tensor answer_gradient(const at::Tensor& answer, const at::Tensor& target, c
 }
 
 at::Tensor apply_pattern(HookScope& hooks, const at::Tensor& A, const at::Tensor& u, const at::Tensor& z) {
-  const int64_t before = hooks.first_pos();
-  at::Tensor whole = before ? at::cat({A.new_zeros({A.size(0), A.size(1), A.size(2), before}), A}, 3) : A;
-  at::Tensor changed = hooks.apply("hook_pattern", whole);
-  if (!hooks.changes("hook_pattern")) return z;
-  return z + at::matmul(changed.slice(3, before) - A, u);
+  at::Tensor changed = changed_pattern(hooks, A);
+  return changed.defined() ? z + at::matmul(changed - A, u) : z;
 }
 
 }  // namespace microtome::mixers

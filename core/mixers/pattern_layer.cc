@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/projections.h"
 #include "core/mixers/recurrence_op.h"
 #include "core/mixers/recurrent_layer.h"
@@ -69,14 +70,11 @@ at::Tensor heads_first(const at::Tensor& x) { return x.transpose(1, 2); }
 
 at::Tensor PatternLayer::forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const {
   const PatternLayerConfig& c = config_;
-  if (in.x.dim() != 3 || in.x.size(2) != c.d_model || in.x.size(1) < 1)
-    throw Error(StatusCode::kBadInput, "x has shape " + c10::str(in.x.sizes()) + ", expected [batch, pos, " +
-                                           std::to_string(c.d_model) + "] with pos at least 1", "mixer " + c.kind);
+  check_input(in, c.d_model, c.kind);
   if (state)
     throw Error(StatusCode::kUnsupported, "this mixer sees all positions and keeps no state", "mixer " + c.kind,
                 "run the whole sequence at once");
-  if (run.form == MixerForm::kRecurrent)
-    throw Error(StatusCode::kUnsupported, "there is no recurrent form", "mixer " + c.kind, "use naive, chunk or auto");
+  refuse_recurrent_form(run, c.kind);
   auto project = [&](const std::string& role) {
     return project_heads(in, role, weights_.at(role + "_proj.weight"), {}, c.heads, c.heads);
   };

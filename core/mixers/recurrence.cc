@@ -1,7 +1,7 @@
 #include "core/mixers/recurrence.h"
+#include "core/mixers/hooked_run.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <limits>
@@ -135,14 +135,7 @@ at::Tensor LinearRecurrence::step(const RecurrenceInput& in, RecurrentState& sta
 at::Tensor LinearRecurrence::spans(const RecurrenceInput& in, RecurrentState& state, HookScope& hooks,
                                    MixerForm form) const {
   const int64_t T = in.positions();
-  std::vector<bool> stop(static_cast<size_t>(T), false);
-  for (const char* point : {"hook_state", "hook_state_write", "hook_state_normalizer"}) {
-    if (!hooks.wants(point)) continue;
-    auto positions = hooks.positions(point);
-    if (!positions) stop.assign(stop.size(), true);
-    else for (int64_t p : *positions)
-      if (p >= 0 && p < T) stop[static_cast<size_t>(p)] = true;
-  }
+  const std::vector<bool> stop = tokens_wanted(hooks, {"hook_state", "hook_state_write", "hook_state_normalizer"}, T);
   // A state that is only looked at is what a span leaves behind; one that may change must be caught before its
   // read-out.
   const bool only_looked_at = !hooks.changes("hook_state") && !hooks.changes("hook_state_normalizer") &&
@@ -196,8 +189,7 @@ at::Tensor LinearRecurrence::run(RecurrenceInput in, RecurrentState& state, Hook
                          : form_for(run.form, in.positions())(in, state, true);
   if (in.skip.defined()) z = z + skipped(in);
   if (pattern_wanted) z = implied(in, before, zero_before, z, hooks, run.form);
-  if (run.read) z = z.index_select(1, at::tensor(*run.read, at::TensorOptions().dtype(at::kLong)).to(z.device()));
-  return z;
+  return only_read(z, run);
 }
 
 at::Tensor LinearRecurrence::all_states(RecurrenceInput in, RecurrentState state) const {
@@ -278,22 +270,7 @@ at::Tensor LinearRecurrence::implied(const RecurrenceInput& in, const RecurrentS
     silent.v = at::zeros_like(in.v);
     share = form_for(form, in.positions())(silent, alone, true);
   }
-  {
-    at::NoGradGuard no_grad;
-    at::Tensor mine = (share.defined() ? z - share : z).transpose(1, 2);
-    at::Tensor wrong = (at::matmul(a, v) - mine).square().sum({2, 3}).sqrt();
-    at::Tensor size = mine.square().sum({2, 3}).sqrt();
-    hooks.note("hook_pattern_residual", wrong / size.clamp_min(std::numeric_limits<float>::min()), {"batch", "head"});
-  }
-  if (!hooks.wants("hook_pattern")) return z;
-  // Keys count from the start of the sequence; those before this run lie in the incoming state and have no weight of
-  // their own.
-  const int64_t earlier = hooks.first_pos() * in.steps, T = a.size(3);
-  at::Tensor used = hooks.apply("hook_pattern", earlier > 0 ? at::constant_pad_nd(a, {earlier, 0}) : a);
-  if (!hooks.changes("hook_pattern")) return z;
-  used = used.slice(3, used.size(3) - T);
-  at::Tensor changed = at::matmul(used, v).transpose(1, 2);
-  return share.defined() ? changed + share : changed;
+  return apply_implied(hooks, a, v, share, z, in.steps);
 }
 
 }  // namespace microtome::mixers

@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/projections.h"
 
 namespace microtome::mixers {
@@ -25,12 +26,6 @@ at::Tensor repeat_channels(const at::Tensor& t, int64_t axis, int64_t heads, int
   shape[axis] = heads;
   shape.insert(shape.begin() + axis + 1, t.size(axis) / heads);
   return t.reshape(shape).repeat_interleave(times, axis).flatten(axis, axis + 1);
-}
-
-at::Tensor take(MixerState* state, const std::string& name) {
-  if (!state) return {};
-  auto it = state->tensors.find(name);
-  return it == state->tensors.end() ? at::Tensor() : it->second;
 }
 
 at::Tensor point(HookScope& hooks, const char* name, const at::Tensor& value) {
@@ -69,7 +64,7 @@ void RecurrentLayer::convolve(at::Tensor (&qkv)[3], MixerState* state, HookScope
     const int64_t heads = qkv[i].size(2), channels = heads * qkv[i].size(3), times = heads / stored[i];
     weights[i] = repeat_channels(weight(role + "_conv1d.weight"), 0, stored[i], times);
     biases[i] = repeat_channels(weight_of(role + "_conv1d.bias"), 0, stored[i], times);
-    before[i] = take(state, "conv_" + role);
+    before[i] = kept_tensor(state, "conv_" + role);
     // A window kept by a run with grouped heads, read by one without.
     if (before[i].defined() && before[i].dim() == 3 && before[i].size(2) * times == channels)
       before[i] = repeat_channels(before[i], 2, stored[i], times);
@@ -142,9 +137,7 @@ at::Tensor RecurrentLayer::output(const at::Tensor& z, const at::Tensor& gate, H
 at::Tensor RecurrentLayer::forward(const MixerInput& in, MixerState* state, HookScope& hooks,
                                    const MixerRun& run) const {
   const RecurrentLayerConfig& c = config_;
-  if (in.x.dim() != 3 || in.x.size(2) != c.d_model || in.x.size(1) < 1)
-    throw Error(StatusCode::kBadInput, "x has shape " + shape_text(in.x.sizes()) + ", expected [batch, pos, " +
-                                           std::to_string(c.d_model) + "] with pos at least 1", "mixer " + c.kind);
+  check_input(in, c.d_model, c.kind);
   at::Tensor qkv[3] = {project_heads(in, "q", projection(0), {}, c.q_heads, c.heads),
                        project_steps(in, "k", projection(1), c.k_heads),
                        project_steps(in, "v", projection(2), c.v_heads)};
@@ -169,7 +162,7 @@ at::Tensor RecurrentLayer::forward(const MixerInput& in, MixerState* state, Hook
     for (at::Tensor* t : {&r.k, &r.v, &r.beta})
       if (t->defined()) *t = t->unflatten(2, {c.steps, t->size(2) / c.steps}).flatten(1, 2);
 
-  RecurrentState s{take(state, "S"), take(state, "z")};
+  RecurrentState s{kept_tensor(state, "S"), kept_tensor(state, "z")};
   at::Tensor z = mix(r, s, state, hooks, run).to(in.x.scalar_type());
   if (state) {
     state->tensors["S"] = s.S;
@@ -179,15 +172,9 @@ at::Tensor RecurrentLayer::forward(const MixerInput& in, MixerState* state, Hook
 
   at::Tensor g;
   if (!c.gate.empty()) {
-    if (run.read && z.size(1) != in.x.size(1)) {
-      at::Tensor index = at::tensor(*run.read, at::TensorOptions().dtype(at::kLong)).to(in.x.device());
-      MixerInput only{in.x.index_select(1, index), {}};
-      for (const auto& [role, x] : in.split)
-        if (role == "gate") only.split[role] = x.index_select(1, index);
-      g = gate(only);
-    } else {
-      g = gate(in);
-    }
+    MixerInput only{only_read(in.x, run), {}};
+    if (auto it = in.split.find("gate"); it != in.split.end()) only.split["gate"] = only_read(it->second, run);
+    g = gate(only);
     g = point(hooks, "hook_gate", g);
   }
   return output(z, g, hooks);

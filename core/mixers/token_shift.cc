@@ -2,13 +2,12 @@
 
 #include <ATen/ATen.h>
 
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/projections.h"
 
 namespace microtome::mixers {
 
-TokenShift::TokenShift(const MixerInput& in, const MixerState* state) : in_(in) {
-  if (state)
-    if (auto it = state->tensors.find("shift"); it != state->tensors.end()) before_ = it->second;
+TokenShift::TokenShift(const MixerInput& in, const MixerState* state) : in_(in), before_(kept_tensor(state, "shift")) {
   earlier_ = one_earlier(in.x, before_);
 }
 

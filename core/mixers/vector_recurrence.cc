@@ -1,7 +1,7 @@
 #include "core/mixers/vector_recurrence.h"
+#include "core/mixers/hooked_run.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <limits>
@@ -25,16 +25,6 @@ at::Tensor span(const VectorInput& in, at::Tensor& h, MixerForm form, const std:
   }
 }
 
-std::vector<bool> positions_wanted(const HookScope& hooks, const char* point, int64_t T) {
-  std::vector<bool> out(static_cast<size_t>(T), false);
-  if (!hooks.wants(point)) return out;
-  auto positions = hooks.positions(point);
-  if (!positions) out.assign(out.size(), true);
-  else for (int64_t p : *positions)
-    if (p >= 0 && p < T) out[static_cast<size_t>(p)] = true;
-  return out;
-}
-
 at::Tensor ask(HookScope& hooks, const char* point, int64_t t, const at::Tensor& x) {
   return hooks.apply_at(point, t, x.unsqueeze(2).unsqueeze(3)).squeeze(3).squeeze(2);
 }
@@ -42,12 +32,11 @@ at::Tensor ask(HookScope& hooks, const char* point, int64_t t, const at::Tensor&
 // The tokens whose state or write may change go one by one, what lies between them as spans.
 at::Tensor stepped(const VectorInput& in, at::Tensor& h, HookScope& hooks, MixerForm form, const std::string& kind) {
   const int64_t T = in.positions();
-  std::vector<bool> stop = positions_wanted(hooks, "hook_state", T);
-  const std::vector<bool> writes = positions_wanted(hooks, "hook_state_write", T);
+  const std::vector<bool> stop = tokens_wanted(hooks, {"hook_state", "hook_state_write"}, T);
   std::vector<at::Tensor> z;
   int64_t from = 0;
   for (int64_t t = 0; t <= T; ++t) {
-    if (t < T && !stop[static_cast<size_t>(t)] && !writes[static_cast<size_t>(t)]) continue;
+    if (t < T && !stop[static_cast<size_t>(t)]) continue;
     if (t > from) z.push_back(span(in.slice(from, t), h, form, kind));
     from = t + 1;
     if (t == T) break;
@@ -64,18 +53,7 @@ at::Tensor sums(const VectorInput& in) { return in.g.to(at::kDouble).clamp_min(-
 at::Tensor implied(const VectorInput& in, const at::Tensor& before, const at::Tensor& z, HookScope& hooks) {
   at::Tensor a = vector_pattern(in), v = in.v.transpose(1, 2).unsqueeze(3);          // [batch, channel, pos, 1]
   at::Tensor share = sums(in).to(z.scalar_type()).exp() * before.unsqueeze(1);
-  {
-    at::NoGradGuard no_grad;
-    at::Tensor mine = (z - share).transpose(1, 2);
-    at::Tensor wrong = (at::matmul(a, v).squeeze(3) - mine).square().sum(2).sqrt(), size = mine.square().sum(2).sqrt();
-    hooks.note("hook_pattern_residual", wrong / size.clamp_min(std::numeric_limits<float>::min()), {"batch", "head"});
-  }
-  if (!hooks.wants("hook_pattern")) return z;
-  // Keys count from the start of the sequence; those before this run lie in the incoming state.
-  const int64_t earlier = hooks.first_pos(), T = a.size(3);
-  at::Tensor used = hooks.apply("hook_pattern", earlier > 0 ? at::constant_pad_nd(a, {earlier, 0}) : a);
-  if (!hooks.changes("hook_pattern")) return z;
-  return at::matmul(used.slice(3, used.size(3) - T), v).squeeze(3).transpose(1, 2) + share;
+  return apply_implied(hooks, a, v, share.unsqueeze(3), z.unsqueeze(3)).squeeze(3);
 }
 
 }  // namespace
@@ -133,7 +111,7 @@ at::Tensor run_vector(const VectorInput& in, at::Tensor& h, HookScope& hooks, Mi
   // Only looked at, the states are the read-outs.
   for (const char* point : {"hook_state", "hook_state_write"}) {
     if (changed || !hooks.wants(point)) continue;
-    const std::vector<bool> wanted = positions_wanted(hooks, point, in.positions());
+    const std::vector<bool> wanted = tokens_wanted(hooks, {point}, in.positions());
     for (int64_t t = 0; t < in.positions(); ++t)
       if (wanted[static_cast<size_t>(t)])
         ask(hooks, point, t, point == std::string("hook_state") ? z.select(1, t) : in.k.select(1, t) * in.v.select(1, t));
@@ -143,15 +121,9 @@ at::Tensor run_vector(const VectorInput& in, at::Tensor& h, HookScope& hooks, Mi
 }
 
 at::Tensor kept_vector(const MixerState* state, const at::Tensor& like, const std::string& kind) {
-  if (!state) return {};
-  auto it = state->tensors.find("S");
-  if (it == state->tensors.end()) return {};
-  const at::Tensor& S = it->second;
   const int64_t B = like.size(0), D = like.size(-1);
-  if (S.dim() != 4 || S.size(0) != B || S.numel() != B * D || S.size(1) != D)
-    throw Error(StatusCode::kBadInput, "the incoming state S has shape " + c10::str(S.sizes()) + ", expected [" +
-                                           std::to_string(B) + ", " + std::to_string(D) + ", 1, 1]", "mixer " + kind);
-  return S.to(like.options()).view({B, D});
+  at::Tensor S = kept_tensor(state, "S", {B, D, 1, 1}, like.options(), kind);
+  return S.defined() ? S.view({B, D}) : S;
 }
 
 void keep_vector(MixerState* state, const at::Tensor& h) {

@@ -1,4 +1,4 @@
-// The linear mixers' ops against the reference files: every case of a file, in every form, in float32 and float64.
+// What the linear mixers' files hold beside the ops: RetNet's own decays, aliases, feature maps.
 #include <ATen/ATen.h>
 #include <gtest/gtest.h>
 
@@ -9,17 +9,10 @@
 #include "core/mixers/feature_maps.h"
 #include "core/mixers/registry.h"
 #include "tests/golden_path.h"
+#include "tests/load_model.h"
 
 namespace microtome {
 namespace {
-
-at::Tensor to_tensor(const TensorEntry& e) {
-  const auto type = e.dtype == DType::kF64 ? at::kDouble : at::kFloat;
-  EXPECT_TRUE(e.dtype == DType::kF64 || e.dtype == DType::kF32) << e.name;
-  at::Tensor t = at::empty(e.shape, at::TensorOptions().dtype(type));
-  std::memcpy(t.data_ptr(), e.data, e.bytes);
-  return t;
-}
 
 struct GoldenFile {
   std::map<std::string, at::Tensor> tensors;
@@ -29,71 +22,17 @@ struct GoldenFile {
 GoldenFile open_golden(const std::string& name) {
   const std::string path = testing::golden_path("golden/mixers/" + name + ".safetensors");
   EXPECT_FALSE(path.empty()) << name;
-  SafetensorsFile file = SafetensorsFile::open(path).value();
-  GoldenFile g;
-  for (const TensorEntry& e : file.tensors()) g.tensors[e.name] = to_tensor(e);
-  g.cases = parse_json(file.metadata().at("cases"), path).value();
-  return g;
+  return {testing::load_tensors(path), parse_json(SafetensorsFile::open(path).value().metadata().at("cases"), path).value()};
 }
 
 double max_diff(const at::Tensor& a, const at::Tensor& b) { return (a.to(at::kDouble) - b).abs().max().item<double>(); }
 
-MixerOpRequest request_of(const GoldenFile& g, const std::string& name, at::ScalarType type) {
-  const Json& about = g.cases.at(name);
-  MixerOpRequest r;
-  for (const Json& input : about.at("inputs")) {
-    const std::string key = input.get<std::string>();
-    r.inputs[key] = g.tensors.at(name + "." + key).to(type);
-  }
-  r.scalars.set("scale", about.at("scale").get<double>());
-  if (about.contains("kind")) r.scalars.set("kind", about.at("kind").get<std::string>());
-  if (about.contains("log_gamma")) r.log_gamma = about.at("log_gamma").get<std::vector<double>>();
-  return r;
-}
-
-class LinearMixerGolden : public ::testing::TestWithParam<const char*> {};
-
-TEST_P(LinearMixerGolden, EveryCaseInEveryForm) {
-  GoldenFile g = open_golden(GetParam());
-  const MixerKind* kind = mixers::builtin().find(GetParam());
-  ASSERT_NE(kind, nullptr);
-  ASSERT_GE(g.cases.size(), 4u);
-  for (const auto& [name, about] : g.cases.items()) {
-    std::set<std::string> expected;
-    for (const Json& o : about.at("outputs")) expected.insert(o.get<std::string>());
-    ASSERT_TRUE(expected.count("o") && expected.count("final_state"));
-    for (at::ScalarType type : {at::kDouble, at::kFloat}) {
-      for (MixerForm form : {MixerForm::kNaive, MixerForm::kChunk, MixerForm::kAuto}) {
-        MixerOpRequest r = request_of(g, name, type);
-        r.form = form;
-        r.states = expected.count("states") != 0;
-        r.implied = expected.count("A") != 0;
-        MixerOpResult result = kind->op(r);
-        for (const std::string& output : expected) {
-          ASSERT_TRUE(result.count(output)) << name << " " << output;
-          const at::Tensor& want = g.tensors.at(name + "." + output);
-          ASSERT_EQ(result[output].sizes(), want.sizes()) << name << " " << output;
-          EXPECT_EQ(result[output].scalar_type(), type);
-          const double size = want.abs().max().item<double>();
-          const double allowed = type == at::kDouble ? 1e-12 * std::max(1.0, size) : 1e-6 + 2e-6 * size;
-          EXPECT_LE(max_diff(result[output], want), allowed)
-              << name << " " << output << ", form " << form_name(form) << ", " << c10::toString(type);
-        }
-      }
-    }
-  }
-}
-
-INSTANTIATE_TEST_SUITE_P(Files, LinearMixerGolden,
-                         ::testing::Values("linear_attn", "retention", "simple_gla", "gla", "delta_rule",
-                                           "gated_delta_rule"),
-                         [](const auto& info) { return std::string(info.param); });
-
 // Without log_gamma in the request the op takes RetNet's own gammas, which are the file's.
 TEST(LinearMixerGoldenOp, RetentionKnowsItsGammas) {
   GoldenFile g = open_golden("retention");
-  MixerOpRequest r = request_of(g, "c2", at::kDouble);
-  r.log_gamma.clear();
+  MixerOpRequest r;
+  for (const char* input : {"q", "k", "v"}) r.inputs[input] = g.tensors.at(std::string("c2.") + input).to(at::kDouble);
+  r.scalars.set("scale", g.cases.at("c2").at("scale").get<double>());
   MixerOpResult result = mixers::builtin().find("retnet")->op(r);
   EXPECT_LE(max_diff(result.at("o"), g.tensors.at("c2.o")), 1e-12);
 }

@@ -20,14 +20,10 @@ ModelConfig read(const Json& config, const std::string& where) {
   return read_fla_model(config, where, layer);
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& config, const Stored&) {
-  return bind_fla_model(config);
-}
-
 }  // namespace
 
 void register_comba(Registry& registry) {
-  registry.add({"comba", {"comba"}, read, bind, [](const std::string& name) { return name == "lm_head.weight"; }});
+  registry.add({"comba", {"comba"}, read, bind_fla_model, tied_head});
 }
 
 }  // namespace microtome::families

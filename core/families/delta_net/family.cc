@@ -26,14 +26,10 @@ ModelConfig read(const Json& config, const std::string& where) {
   return read_fla_model(config, where, layer);
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& config, const Stored&) {
-  return bind_fla_model(config);
-}
-
 }  // namespace
 
 void register_delta_net(Registry& registry) {
-  registry.add({"delta_net", {"delta_net"}, read, bind, [](const std::string& name) { return name == "lm_head.weight"; }});
+  registry.add({"delta_net", {"delta_net"}, read, bind_fla_model, tied_head});
 }
 
 }  // namespace microtome::families

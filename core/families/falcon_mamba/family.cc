@@ -18,8 +18,7 @@ ModelConfig read(const Json& config, const std::string& where) {
 }  // namespace
 
 void register_falcon_mamba(Registry& registry) {
-  registry.add({"falcon_mamba", {"falcon_mamba"}, read, bind_mamba_model,
-                [](const std::string& name) { return name == "lm_head.weight"; }});
+  registry.add({"falcon_mamba", {"falcon_mamba"}, read, bind_mamba_model, tied_head});
 }
 
 }  // namespace microtome::families

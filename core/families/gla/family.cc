@@ -28,14 +28,10 @@ ModelConfig read(const Json& config, const std::string& where) {
   return read_fla_model(config, where, layer);
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& config, const Stored&) {
-  return bind_fla_model(config);
-}
-
 }  // namespace
 
 void register_gla(Registry& registry) {
-  registry.add({"gla", {"gla"}, read, bind, [](const std::string& name) { return name == "lm_head.weight"; }});
+  registry.add({"gla", {"gla"}, read, bind_fla_model, tied_head});
 }
 
 }  // namespace microtome::families

@@ -1,7 +1,7 @@
 // GPT-2 (transformers' `gpt2`): learned positions, LayerNorm, fused c_attn, Conv1D matrices stored [in, out].
-#include "core/families/config_read.h"
 #include <cmath>
 
+#include "core/families/decoder.h"
 #include "core/families/registry.h"
 
 namespace microtome::families {
@@ -11,7 +11,7 @@ ModelConfig read(const Json& config, const std::string& where) {
   ModelConfig out;
   read_common(config, out, where);
   out.d_model = read_size(config, "n_embd", where);
-  int64_t n_layers = read_size(config, "n_layer", where);
+  const int64_t n_layers = read_layer_count(config, "n_layer", where);
   int64_t heads = read_size(config, "n_head", where);
   int64_t head_dim = divide(out.d_model, heads, "n_embd", "n_head", where);
   out.learned_positions = read_size(config, "n_positions", read_size(config, "n_ctx", 1024, where), where);
@@ -25,8 +25,6 @@ ModelConfig read(const Json& config, const std::string& where) {
   bool scaled = json_bool(config, "scale_attn_weights", true, where);
   int64_t d_mlp = read_size(config, "n_inner", 4 * out.d_model, where);
   ChannelMixerConfig mlp{d_mlp, read_activation(config, "activation_function", "gelu_new", where), false, true};
-  if (n_layers > 10000)
-    throw Error(StatusCode::kBadInput, "field 'n_layer' is " + std::to_string(n_layers), where, "it must be at most 10000");
   for (int64_t i = 0; i < n_layers; ++i) {
     LayerConfig l;
     l.mixer = "softmax_attention";
@@ -46,50 +44,28 @@ ModelConfig read(const Json& config, const std::string& where) {
 }
 
 std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
-  std::vector<TensorBinding> out;
-  std::string root = has("transformer.wte.weight") || !has("wte.weight") ? "transformer." : "";
-  auto add = [&](std::string canonical, std::string source, std::vector<int64_t> shape, bool transpose = false,
-                 int64_t begin = 0, int64_t length = -1) {
-    out.push_back({std::move(canonical), std::move(source), std::move(shape), transpose, begin, length, false});
-  };
-  int64_t d = c.d_model;
-  add("embed.weight", root + "wte.weight", {c.vocab_size, d});
-  add("pos_embed.weight", root + "wpe.weight", {c.learned_positions, d});
+  Binder out(c);
+  const std::string root = has("transformer.wte.weight") || !has("wte.weight") ? "transformer." : "";
+  constexpr bool kInOut = true;                        // Conv1D keeps its matrices [in, out]
+  out.add("embed.weight", root + "wte.weight", {c.vocab_size, c.d_model});
+  out.add("pos_embed.weight", root + "wpe.weight", {c.learned_positions, c.d_model});
   for (size_t i = 0; i < c.layers.size(); ++i) {
-    std::string n = std::to_string(i), to = "blocks." + n + ".", from = root + "h." + n + ".";
-    const LayerConfig& l = c.layers[i];
-    bind_norm(out, l.norm1, d, to + "ln1", from + "ln_1");
-    const char* parts[] = {"q", "k", "v"};
-    for (int64_t r = 0; r < 3; ++r) {
-      add(to + "attn." + parts[r] + "_proj.weight", from + "attn.c_attn.weight", {d, 3 * d}, true, r * d, d);
-      add(to + "attn." + parts[r] + "_proj.bias", from + "attn.c_attn.bias", {3 * d}, false, r * d, d);
-    }
-    add(to + "attn.o_proj.weight", from + "attn.c_proj.weight", {d, d}, true);
-    add(to + "attn.o_proj.bias", from + "attn.c_proj.bias", {d});
-    bind_norm(out, l.norm2, d, to + "ln2", from + "ln_2");
-    add(to + "mlp.up.weight", from + "mlp.c_fc.weight", {d, l.channel.d_mlp}, true);
-    add(to + "mlp.up.bias", from + "mlp.c_fc.bias", {l.channel.d_mlp});
-    add(to + "mlp.down.weight", from + "mlp.c_proj.weight", {l.channel.d_mlp, d}, true);
-    add(to + "mlp.down.bias", from + "mlp.c_proj.bias", {d});
+    const std::string to = Binder::block(i), from = root + "h." + std::to_string(i) + ".";
+    out.norm(c.layers[i].norm1, to + "ln1", from + "ln_1");
+    out.fused_qkv(i, from + "attn.c_attn", Binder::Fused::kOneAfterOther, kInOut);
+    out.linear(to + "attn.o_proj", from + "attn.c_proj", c.d_model, c.d_model, true, kInOut);
+    out.norm(c.layers[i].norm2, to + "ln2", from + "ln_2");
+    out.mlp(i, from + "mlp.", "", "c_fc", "c_proj", kInOut);
   }
-  bind_norm(out, c.final_norm, d, "ln_final", root + "ln_f");
-  if (!c.tied_unembedding) add("unembed.weight", "lm_head.weight", {c.vocab_size, d});
-  return out;
-}
-
-// Causal-mask buffers of old files, and the tied head that some writers repeat.
-bool ignorable(const std::string& name) {
-  auto ends = [&](const char* s) {
-    std::string_view v(s);
-    return name.size() >= v.size() && std::string_view(name).substr(name.size() - v.size()) == v;
-  };
-  return ends(".attn.bias") || ends(".attn.masked_bias") || name == "lm_head.weight";
+  out.norm(c.final_norm, "ln_final", root + "ln_f");
+  out.unembedding("lm_head");
+  return out.take();
 }
 
 }  // namespace
 
 void register_gpt2(Registry& registry) {
-  registry.add({"gpt2", {"gpt2"}, read, bind, ignorable});
+  registry.add({"gpt2", {"gpt2"}, read, bind, masked_decoder_ignorable});
 }
 
 }  // namespace microtome::families

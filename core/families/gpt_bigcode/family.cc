@@ -52,9 +52,7 @@ std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
 }  // namespace
 
 void register_gpt_bigcode(Registry& registry) {
-  registry.add({"gpt_bigcode", {"gpt_bigcode"}, read, bind, [](const std::string& name) {
-                  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || name == "lm_head.weight";
-                }});
+  registry.add({"gpt_bigcode", {"gpt_bigcode"}, read, bind, masked_decoder_ignorable});
 }
 
 }  // namespace microtome::families

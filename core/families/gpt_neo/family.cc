@@ -79,13 +79,8 @@ std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
   return out.take();
 }
 
-// Mask buffers of old files.
-bool ignorable(const std::string& name) {
-  return name.ends_with(".attention.bias") || name.ends_with(".attention.masked_bias") || name == "lm_head.weight";
-}
-
 }  // namespace
 
-void register_gpt_neo(Registry& registry) { registry.add({"gpt_neo", {"gpt_neo"}, read, bind, ignorable}); }
+void register_gpt_neo(Registry& registry) { registry.add({"gpt_neo", {"gpt_neo"}, read, bind, masked_decoder_ignorable}); }
 
 }  // namespace microtome::families

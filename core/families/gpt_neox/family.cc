@@ -38,11 +38,8 @@ std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
   return out.take();
 }
 
-// Mask buffers and rotary tables of old files.
-bool ignorable(const std::string& name) {
-  return name.ends_with(".attention.bias") || name.ends_with(".attention.masked_bias") ||
-         name.find("rotary_emb.inv_freq") != std::string::npos || name == "embed_out.weight";
-}
+// The mask buffers and rotary tables of old files, and the tied head by its name here.
+bool ignorable(const std::string& name) { return masked_decoder_ignorable(name) || name == "embed_out.weight"; }
 
 }  // namespace
 

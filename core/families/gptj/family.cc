@@ -52,13 +52,8 @@ std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
   return out.take();
 }
 
-// Mask buffers of old files.
-bool ignorable(const std::string& name) {
-  return name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") || name == "lm_head.weight";
-}
-
 }  // namespace
 
-void register_gptj(Registry& registry) { registry.add({"gptj", {"gptj"}, read, bind, ignorable}); }
+void register_gptj(Registry& registry) { registry.add({"gptj", {"gptj"}, read, bind, masked_decoder_ignorable}); }
 
 }  // namespace microtome::families

@@ -36,14 +36,10 @@ ModelConfig read(const Json& config, const std::string& where) {
   return read_fla_model(config, where, layer);
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& config, const Stored&) {
-  return bind_fla_model(config);
-}
-
 }  // namespace
 
 void register_gsa(Registry& registry) {
-  registry.add({"gsa", {"gsa"}, read, bind, [](const std::string& name) { return name == "lm_head.weight"; }});
+  registry.add({"gsa", {"gsa"}, read, bind_fla_model, tied_head});
 }
 
 }  // namespace microtome::families

@@ -1,5 +1,6 @@
 // HGRN in flash-linear-attention's format (`hgrn`).
 #include "core/families/config_read.h"
+#include "core/families/lower_bounds.h"
 #include "core/families/registry.h"
 
 namespace microtome::families {
@@ -16,27 +17,14 @@ ModelConfig read(const Json& config, const std::string& where) {
   p.set("norm_eps", json_float(config, "norm_eps", 1e-6, where));
   p.set("use_lower_bound", json_bool(config, "use_lower_bound", true, where));
   ModelConfig out = read_fla_model(config, where, layer);
-  for (size_t i = 0; i < out.layers.size(); ++i) {
-    if (out.layers[i].mixer != layer.mixer) continue;
-    out.layers[i].mixer_params.set("layer_idx", static_cast<int64_t>(i));
-    out.layers[i].mixer_params.set("num_layers", static_cast<int64_t>(out.layers.size()));
-  }
-  return out;
-}
-
-std::vector<TensorBinding> bind(const ModelConfig& config, const Stored&) {
-  std::vector<TensorBinding> out = bind_fla_model(config);
-  for (TensorBinding& b : out)
-    if (b.canonical.ends_with(".attn.lower_bounds")) b.source = "model.lower_bounds";
+  number_layers(out, layer.mixer);
   return out;
 }
 
 }  // namespace
 
 void register_hgrn(Registry& registry) {
-  // A model whose only recurrent layer is its first has bounds that nothing reads.
-  registry.add({"hgrn", {"hgrn"}, read, bind,
-                [](const std::string& name) { return name == "lm_head.weight" || name == "model.lower_bounds"; }});
+  registry.add({"hgrn", {"hgrn"}, read, bind_with_lower_bounds, lower_bounds_ignorable});
 }
 
 }  // namespace microtome::families

@@ -113,13 +113,9 @@ std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
       out.mixer(i, mixer);
     }
     out.norm(l.norm2, to + "ln2", from + "post_attention_layernorm");
-    DecoderNames names;
+    DecoderNames names = mixtral_names();
     // Checkpoints of the authors and of the library name the channel mixer differently where it is dense.
     names.mlp = has(from + "mlp.up_proj.weight") && !has(from + "block_sparse_moe.up_proj.weight") ? "mlp." : "block_sparse_moe.";
-    names.experts = "block_sparse_moe.";
-    names.expert_gate = "w1";
-    names.expert_down = "w2";
-    names.expert_up = "w3";
     names.shared = "block_sparse_moe.shared_experts.";
     bind_channel(out, c, i, from, names);
     if (l.channel.experts.count)

@@ -27,14 +27,10 @@ ModelConfig read(const Json& config, const std::string& where) {
   return read_fla_model(config, where, layer);
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& config, const Stored&) {
-  return bind_fla_model(config);
-}
-
 }  // namespace
 
 void register_linear_attn(Registry& registry) {
-  registry.add({"linear_attn", {"linear_attn"}, read, bind, [](const std::string& name) { return name == "lm_head.weight"; }});
+  registry.add({"linear_attn", {"linear_attn"}, read, bind_fla_model, tied_head});
 }
 
 }  // namespace microtome::families

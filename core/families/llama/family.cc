@@ -16,12 +16,8 @@ ModelConfig read(const Json& config, const std::string& where) {
   return finish(std::move(d));
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
-  return bind_decoder(c, has);
-}
-
 }  // namespace
 
-void register_llama(Registry& registry) { registry.add({"llama", {"llama"}, read, bind, decoder_ignorable}); }
+void register_llama(Registry& registry) { registry.add({"llama", {"llama"}, read, bind_llama, decoder_ignorable}); }
 
 }  // namespace microtome::families

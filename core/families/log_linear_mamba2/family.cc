@@ -29,8 +29,7 @@ ModelConfig read(const Json& config, const std::string& where) {
 }  // namespace
 
 void register_log_linear_mamba2(Registry& registry) {
-  registry.add({"log_linear_mamba2", {"log_linear_mamba2"}, read, bind_mamba_model,
-                [](const std::string& name) { return name == "lm_head.weight"; }});
+  registry.add({"log_linear_mamba2", {"log_linear_mamba2"}, read, bind_mamba_model, tied_head});
 }
 
 }  // namespace microtome::families

@@ -13,8 +13,7 @@ ModelConfig read(const Json& config, const std::string& where) {
 }  // namespace
 
 void register_mamba(Registry& registry) {
-  registry.add({"mamba", {"mamba"}, read, bind_mamba_model,
-                [](const std::string& name) { return name == "lm_head.weight"; }});
+  registry.add({"mamba", {"mamba"}, read, bind_mamba_model, tied_head});
 }
 
 }  // namespace microtome::families

@@ -12,8 +12,7 @@ ModelConfig read(const Json& config, const std::string& where) {
 }  // namespace
 
 void register_mamba2(Registry& registry) {
-  registry.add({"mamba2", {"mamba2"}, read, bind_mamba_model,
-                [](const std::string& name) { return name == "lm_head.weight"; }});
+  registry.add({"mamba2", {"mamba2"}, read, bind_mamba_model, tied_head});
 }
 
 }  // namespace microtome::families

@@ -32,40 +32,27 @@ ParamValue value_of(const Json& v, const std::string& key, const std::string& wh
          "give true or false, a number or a text");
 }
 
-// Whether the mixer asks for the parameter when it describes itself: then a value of the wrong type is refused.
-bool asks_for(const MixerKind& kind, Params params, const std::string& key, int64_t d_model) {
-  for (const ParamValue& wrong : {ParamValue(std::string("?")), ParamValue(true)}) {
-    params.set(key, wrong);
+// Mixers keep no list of their parameters. Those are: what a conformance case of the mixer sets, and what the mixer asks
+// for when it describes itself, with the parameters given and with those of its cases.
+std::set<std::string> parameters_of(const MixerKind& kind, const Params& given, int64_t d_model) {
+  std::set<std::string> out;
+  auto describe = [&](const Params& params, int64_t width) {
+    const Params watched = params.recording(out);
     try {
-      kind.info(params, d_model);
-      kind.weights(params, d_model);
-    } catch (const Error& e) {
-      const Status& s = e.status();
-      if (s.code() == StatusCode::kInternal && s.what().find("'" + key + "'") != std::string::npos) return true;
+      kind.info(watched, width);
+      kind.weights(watched, width);
+    } catch (const Error&) {                           // what is wrong with them is said later
     }
+  };
+  describe(given, d_model);
+  for (const MixerCase& c : kind.cases) {
+    for (const auto& [key, _] : c.params.values()) out.insert(key);
+    describe(c.params, c.d_model);
   }
-  return false;
+  return out;
 }
 
-// Mixers keep no list of their parameters. Those are: what a conformance case of the mixer sets, and what it asks for
-// with the parameters given, or with those of a case.
-bool takes(const MixerKind& kind, const Params& given, const std::string& key, int64_t d_model) {
-  for (const MixerCase& c : kind.cases)
-    if (c.params.has(key)) return true;
-  if (asks_for(kind, given, key, d_model)) return true;
-  for (const MixerCase& c : kind.cases)
-    if (asks_for(kind, c.params, key, c.d_model)) return true;
-  return false;
-}
-
-std::string known_parameters(const MixerKind& kind) {
-  std::set<std::string> names;
-  for (const MixerKind* other : mixers::builtin().all())
-    for (const MixerCase& c : other->cases)
-      for (const auto& [key, _] : c.params.values())
-        if (!names.count(key) && takes(kind, {}, key, c.d_model)) names.insert(key);
-  for (const char* usual : {"norm_eps", "use_output_norm", "elementwise_affine", "conv_bias"})
-    if (takes(kind, {}, usual, 32)) names.insert(usual);
+std::string joined(const std::set<std::string>& names) {
   std::string out;
   for (const std::string& n : names) out += (out.empty() ? "" : ", ") + n;
   return out;
@@ -77,17 +64,18 @@ void read_mixer(const Json& mixer, int64_t d_model, LayerConfig& layer, const st
   const std::string name = json_string(mixer, "kind", where);
   const MixerKind* kind = mixers::builtin().find(name);
   if (!kind) {
-    std::string known;
-    for (const MixerKind* k : mixers::builtin().all()) known += (known.empty() ? "" : ", ") + k->name;
-    refuse("mixer kind '" + name.substr(0, 60) + "' is unknown", where, "known are " + known);
+    std::set<std::string> kinds;
+    for (const MixerKind* k : mixers::builtin().all()) kinds.insert(k->name);
+    refuse("mixer kind '" + name.substr(0, 60) + "' is unknown", where, "known are " + joined(kinds));
   }
   layer.mixer = kind->name;
   for (const auto& [key, v] : mixer.items())
     if (key != "kind") layer.mixer_params.set(key, value_of(v, key, where));
+  const std::set<std::string> known = parameters_of(*kind, layer.mixer_params, d_model);
   for (const auto& [key, value] : layer.mixer_params.values()) {
-    if (!takes(*kind, layer.mixer_params, key, d_model))
+    if (!known.count(key))
       refuse("mixer '" + kind->name + "' has no parameter '" + key.substr(0, 60) + "'", where,
-             "it has " + known_parameters(*kind));
+             "it has " + joined(known));
     const ParamValue* example = nullptr;
     for (const MixerCase& c : kind->cases)
       if (auto it = c.params.values().find(key); it != c.params.values().end() && !(example && fits(value, *example)))
@@ -103,7 +91,7 @@ void read_mixer(const Json& mixer, int64_t d_model, LayerConfig& layer, const st
     // What is a slip of the program where a family gives the parameters is the writer's of this file.
     const Status& s = e.status();
     if (s.code() == StatusCode::kInternal)
-      refuse("mixer '" + kind->name + "': " + s.what(), where, "it has " + known_parameters(*kind));
+      refuse("mixer '" + kind->name + "': " + s.what(), where, "it has " + joined(known));
     throw Error(s.code(), s.what(), where + ", " + s.where(), s.todo());
   }
 }

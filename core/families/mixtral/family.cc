@@ -19,12 +19,7 @@ ModelConfig read(const Json& config, const std::string& where) {
 }
 
 std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
-  DecoderNames names;
-  names.experts = "block_sparse_moe.";
-  names.expert_gate = "w1";
-  names.expert_down = "w2";
-  names.expert_up = "w3";
-  return bind_decoder(c, has, names);
+  return bind_decoder(c, has, mixtral_names());
 }
 
 }  // namespace

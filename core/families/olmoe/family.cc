@@ -27,12 +27,8 @@ ModelConfig read(const Json& config, const std::string& where) {
   return finish(std::move(d));
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
-  return bind_decoder(c, has);
-}
-
 }  // namespace
 
-void register_olmoe(Registry& registry) { registry.add({"olmoe", {"olmoe"}, read, bind, decoder_ignorable}); }
+void register_olmoe(Registry& registry) { registry.add({"olmoe", {"olmoe"}, read, bind_llama, decoder_ignorable}); }
 
 }  // namespace microtome::families

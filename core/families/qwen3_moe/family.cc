@@ -30,14 +30,10 @@ ModelConfig read(const Json& config, const std::string& where) {
   });
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& c, const Stored& has) {
-  return bind_decoder(c, has);
-}
-
 }  // namespace
 
 void register_qwen3_moe(Registry& registry) {
-  registry.add({"qwen3_moe", {"qwen3_moe"}, read, bind, decoder_ignorable});
+  registry.add({"qwen3_moe", {"qwen3_moe"}, read, bind_llama, decoder_ignorable});
 }
 
 }  // namespace microtome::families

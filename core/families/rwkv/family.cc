@@ -1,4 +1,5 @@
 // RWKV-4 in transformers' format (`rwkv`).
+#include "core/families/binder.h"
 #include "core/families/config_read.h"
 #include "core/families/registry.h"
 
@@ -11,10 +12,7 @@ ModelConfig read(const Json& config, const std::string& where) {
   out.d_model = read_size(config, "hidden_size", where);
   out.context_length = read_size(config, "context_length", 0, where);
   out.tied_unembedding = json_bool(config, "tie_word_embeddings", false, where);
-  int64_t n_layers = read_size(config, "num_hidden_layers", where);
-  if (n_layers > 10000)
-    throw Error(StatusCode::kBadInput, "field 'num_hidden_layers' is " + std::to_string(n_layers), where,
-                "it must lie between 1 and 10000");
+  const int64_t n_layers = read_layer_count(config, "num_hidden_layers", where);
   // rescale_every halves the residual stream, and what is added to it, every few layers, so that half floats do not
   // overflow; the norms take it out again. It is not applied.
   if (json_int(config, "rescale_every", 0, where) < 0)
@@ -35,31 +33,24 @@ ModelConfig read(const Json& config, const std::string& where) {
 }
 
 std::vector<TensorBinding> bind(const ModelConfig& c, const Stored&) {
-  std::vector<TensorBinding> out;
-  auto plain = [&](const std::string& canonical, const std::string& source, std::vector<int64_t> shape) {
-    TensorBinding b;
-    b.canonical = canonical;
-    b.source = source;
-    b.source_shape = std::move(shape);
-    out.push_back(std::move(b));
-  };
-  plain("embed.weight", "rwkv.embeddings.weight", {c.vocab_size, c.d_model});
-  bind_norm(out, *c.embed_norm, c.d_model, "embed.ln", "rwkv.blocks.0.pre_ln");
+  Binder out(c);
+  out.add("embed.weight", "rwkv.embeddings.weight", {c.vocab_size, c.d_model});
+  out.norm(*c.embed_norm, "embed.ln", "rwkv.blocks.0.pre_ln");
   for (size_t i = 0; i < c.layers.size(); ++i) {
-    std::string n = std::to_string(i), to = "blocks." + n + ".", from = "rwkv.blocks." + n + ".", ffn = from + "feed_forward.";
+    const std::string to = Binder::block(i), from = "rwkv.blocks." + std::to_string(i) + ".", ffn = from + "feed_forward.";
     const LayerConfig& l = c.layers[i];
-    bind_norm(out, l.norm1, c.d_model, to + "ln1", from + "ln1");
-    for (TensorBinding& b : bind_mixer_weights(l, c.d_model, to + "attn.", from + "attention.")) out.push_back(std::move(b));
-    bind_norm(out, l.norm2, c.d_model, to + "ln2", from + "ln2");
-    plain(to + "mlp.shift.up", ffn + "time_mix_key", {1, 1, c.d_model});
-    plain(to + "mlp.shift.receptance", ffn + "time_mix_receptance", {1, 1, c.d_model});
-    plain(to + "mlp.up.weight", ffn + "key.weight", {l.channel.d_mlp, c.d_model});
-    plain(to + "mlp.down.weight", ffn + "value.weight", {c.d_model, l.channel.d_mlp});
-    plain(to + "mlp.receptance.weight", ffn + "receptance.weight", {c.d_model, c.d_model});
+    out.norm(l.norm1, to + "ln1", from + "ln1");
+    out.mixer(i, from + "attention.");
+    out.norm(l.norm2, to + "ln2", from + "ln2");
+    out.add(to + "mlp.shift.up", ffn + "time_mix_key", {1, 1, c.d_model});
+    out.add(to + "mlp.shift.receptance", ffn + "time_mix_receptance", {1, 1, c.d_model});
+    out.add(to + "mlp.up.weight", ffn + "key.weight", {l.channel.d_mlp, c.d_model});
+    out.add(to + "mlp.down.weight", ffn + "value.weight", {c.d_model, l.channel.d_mlp});
+    out.add(to + "mlp.receptance.weight", ffn + "receptance.weight", {c.d_model, c.d_model});
   }
-  bind_norm(out, c.final_norm, c.d_model, "ln_final", "rwkv.ln_out");
-  if (!c.tied_unembedding) plain("unembed.weight", "head.weight", {c.vocab_size, c.d_model});
-  return out;
+  out.norm(c.final_norm, "ln_final", "rwkv.ln_out");
+  out.unembedding("head");
+  return out.take();
 }
 
 }  // namespace

@@ -29,7 +29,7 @@ std::vector<TensorBinding> bind(const ModelConfig& config, const Stored&) {
 }  // namespace
 
 void register_rwkv6(Registry& registry) {
-  registry.add({"rwkv6", {"rwkv6"}, read, bind, [](const std::string& name) { return name == "lm_head.weight"; }});
+  registry.add({"rwkv6", {"rwkv6"}, read, bind, tied_head});
 }
 
 }  // namespace microtome::families

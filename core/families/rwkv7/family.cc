@@ -74,7 +74,7 @@ std::vector<TensorBinding> bind(const ModelConfig& config, const Stored&) {
 }  // namespace
 
 void register_rwkv7(Registry& registry) {
-  registry.add({"rwkv7", {"rwkv7"}, read, bind, [](const std::string& name) { return name == "lm_head.weight"; }});
+  registry.add({"rwkv7", {"rwkv7"}, read, bind, tied_head});
 }
 
 }  // namespace microtome::families

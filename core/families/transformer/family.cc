@@ -10,14 +10,10 @@ ModelConfig read(const Json& config, const std::string& where) {
   return read_fla_model(config, where, read_fla_attention(config, read_size(config, "hidden_size", where), eps, where));
 }
 
-std::vector<TensorBinding> bind(const ModelConfig& config, const Stored&) {
-  return bind_fla_model(config);
-}
-
 }  // namespace
 
 void register_transformer(Registry& registry) {
-  registry.add({"transformer", {"transformer"}, read, bind, [](const std::string& name) { return name == "lm_head.weight"; }});
+  registry.add({"transformer", {"transformer"}, read, bind_fla_model, tied_head});
 }
 
 }  // namespace microtome::families

@@ -5,6 +5,7 @@
 #include "core/mixers/abc/forms.h"
 #include "core/mixers/case_list.h"
 #include "core/mixers/gla/forms.h"
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/projections.h"
 #include "core/mixers/recurrence_op.h"
 #include "core/mixers/recurrent_layer.h"
@@ -86,18 +87,16 @@ class Aaren : public TokenMixer {
   const MixerInfo& info() const override { return info_; }
 
   at::Tensor forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const override {
-    if (in.x.dim() != 3 || in.x.size(2) != c_.d_model || in.x.size(1) < 1)
-      throw Error(StatusCode::kBadInput, "x has shape " + c10::str(in.x.sizes()) + ", expected [batch, pos, " +
-                                             std::to_string(c_.d_model) + "] with pos at least 1", "mixer aaren");
+    check_input(in, c_.d_model, "aaren");
     at::Tensor k = hooks.apply("hook_k", project_heads(in, "k", w_.at("k_proj.weight"), {}, c_.heads, c_.heads));
     at::Tensor v = hooks.apply("hook_v", project_heads(in, "v", w_.at("v_proj.weight"), {}, c_.heads, c_.heads));
     k = at_least_float32(k);
     at::Tensor logits = (k * w_.at("query").to(k.scalar_type())).sum(-1) / std::sqrt(static_cast<double>(c_.head_k));
     logits = hooks.apply("hook_logits", logits);
-    at::Tensor lse = take(state, "lse", logits);
+    at::Tensor lse = kept_tensor(state, "lse", {logits.size(0), c_.heads, 1}, logits.options(), kKind);
     RecurrenceInput r = one_row(logits, lse, run.form);
     r.v = at_least_float32(v);
-    RecurrentState s{take(state, "S", logits), {}};
+    RecurrentState s{kept_tensor(state, "S"), {}};
     at::Tensor z = recurrence_.run(r, s, hooks, run).to(in.x.scalar_type());
     if (state) {
       state->tensors["S"] = s.S;
@@ -107,12 +106,6 @@ class Aaren : public TokenMixer {
   }
 
  private:
-  static at::Tensor take(const MixerState* state, const char* name, const at::Tensor& like) {
-    if (!state) return {};
-    auto it = state->tensors.find(name);
-    return it == state->tensors.end() || !it->second.defined() ? at::Tensor() : it->second.to(like.options());
-  }
-
   Config c_;
   MixerInfo info_;
   WeightMap w_;

@@ -5,6 +5,7 @@
 #include "core/mixers/gla/forms.h"
 #include "core/mixers/gsa/forms.h"
 #include "core/mixers/gsa/op.h"
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/projections.h"
 #include "core/mixers/recurrence_op.h"
 #include "core/mixers/recurrent_layer.h"
@@ -78,14 +79,8 @@ class Abc : public RecurrentLayer {
   at::Tensor mix(RecurrenceInput& r, RecurrentState& s, MixerState* kept, HookScope& hooks,
                  const MixerRun& run) const override {
     const auto type = r.q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-    at::Tensor logits = r.beta.to(type), lse = take(kept, "lse"), Hk = take(kept, "Hk");
-    if (lse.defined()) {
-      const std::vector<int64_t> shape = {logits.size(0), logits.size(2), logits.size(3)};
-      if (lse.sizes() != at::IntArrayRef(shape))
-        throw Error(StatusCode::kBadInput, "the incoming state lse has shape " + c10::str(lse.sizes()) + ", expected " +
-                                               c10::str(at::IntArrayRef(shape)), "mixer abc");
-      lse = lse.to(type);
-    }
+    at::Tensor logits = r.beta.to(type), Hk = kept_tensor(kept, "Hk");
+    at::Tensor lse = kept_tensor(kept, "lse", {logits.size(0), logits.size(2), logits.size(3)}, logits.options(), "abc");
     AbcGates a = gates(logits, lse, run.form);
     RecurrenceInput keys;
     keys.q = r.q.to(type);
@@ -105,11 +100,6 @@ class Abc : public RecurrentLayer {
   }
 
  private:
-  static at::Tensor take(const MixerState* state, const char* name) {
-    if (!state) return {};
-    auto it = state->tensors.find(name);
-    return it == state->tensors.end() ? at::Tensor() : it->second;
-  }
   MixerInfo info_;
   double least_, most_;
 };

@@ -2,6 +2,7 @@
 
 #include "core/mixers/agalite/forms.h"
 #include "core/mixers/case_list.h"
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/memory_layer.h"
 #include "core/mixers/pattern_layer.h"
 #include "core/mixers/projections.h"
@@ -75,11 +76,8 @@ class Agalite : public TokenMixer {
   const MixerInfo& info() const override { return info_; }
 
   at::Tensor forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const override {
-    if (in.x.dim() != 3 || in.x.size(2) != c_.d_model || in.x.size(1) < 1)
-      throw Error(StatusCode::kBadInput, "x has shape " + c10::str(in.x.sizes()) + ", expected [batch, pos, " +
-                                             std::to_string(c_.d_model) + "] with pos at least 1", "mixer agalite");
-    if (run.form == MixerForm::kRecurrent)
-      throw Error(StatusCode::kUnsupported, "there is no recurrent form", "mixer agalite", "use naive, chunk or auto");
+    check_input(in, c_.d_model, "agalite");
+    refuse_recurrent_form(run, "agalite");
     auto project = [&](const char* role, const char* name) {
       return at_least_float32(project_heads(in, role, w_.at(std::string(name) + "_proj.weight"), {}, c_.heads, c_.heads));
     };
@@ -108,15 +106,8 @@ class Agalite : public TokenMixer {
     const int64_t B = like.size(0);
     AgaliteState s{like.new_zeros({B, c_.r, c_.heads, c_.eta * c_.d}), like.new_zeros({B, c_.r, c_.heads, c_.d}),
                    like.new_zeros({B, c_.heads, c_.eta * c_.d})};
-    for (auto [name, part] : {std::pair{"K", &s.K}, {"V", &s.V}, {"s", &s.s}}) {
-      if (!state) break;
-      auto it = state->tensors.find(name);
-      if (it == state->tensors.end() || !it->second.defined()) continue;
-      if (it->second.sizes() != part->sizes())
-        throw Error(StatusCode::kBadInput, std::string("the incoming state ") + name + " has shape " +
-                    c10::str(it->second.sizes()) + ", expected " + c10::str(part->sizes()), "mixer agalite");
-      *part = it->second.to(like.options());
-    }
+    for (auto [name, part] : {std::pair{"K", &s.K}, {"V", &s.V}, {"s", &s.s}})
+      if (at::Tensor kept = kept_tensor(state, name, part->sizes(), like.options(), kKind); kept.defined()) *part = kept;
     return s;
   }
 

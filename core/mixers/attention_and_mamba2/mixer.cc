@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/mixers/composite.h"
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/registry.h"
 
 namespace microtome::mixers {

@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 
 #include "core/mixers/case_list.h"
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/linear_attn/forms.h"
 #include "core/mixers/pattern_layer.h"
 #include "core/mixers/recurrence_op.h"
@@ -79,9 +80,8 @@ class FlowCausal : public RecurrentLayer {
     FlowSums sums;
     const std::pair<const char*, at::Tensor*> names[] = {{"flow_q", &sums.q}, {"flow_k", &sums.k}, {"flow_out", &sums.out},
                                                          {"flow_in", &sums.in}, {"flow_source", &sums.source}};
-    for (auto [name, t] : names)
-      if (kept)
-        if (auto it = kept->tensors.find(name); it != kept->tensors.end()) *t = it->second.to(r.q.scalar_type());
+    const int64_t B = r.q.size(0), H = r.q.size(2), d = r.q.size(3);
+    for (auto [name, t] : names) *t = kept_tensor(kept, name, {B, 1, H, t == &sums.source ? 1 : d}, r.q.options(), kKind);
     flow_causal(r.q, r.k, sums, hooks.first_pos());
     for (auto [name, t] : names)
       if (kept) kept->tensors[name] = *t;

@@ -5,10 +5,12 @@
 
 #include "core/mixers/forgetting_attn/cases.h"
 #include "core/mixers/forgetting_attn/forms.h"
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/projections.h"
 #include "core/mixers/recurrence_op.h"
 #include "core/mixers/recurrent_layer.h"
 #include "core/mixers/registry.h"
+#include "core/mixers/softmax_attention/kept.h"
 
 namespace microtome::mixers {
 
@@ -89,21 +91,6 @@ std::vector<WeightSpec> weight_specs(const Params& p, int64_t d_model) {
   return w;
 }
 
-// Joins what was kept with what is new, head by head where one side has fewer (a split input makes them query heads).
-at::Tensor join(const MixerState* state, const char* name, const at::Tensor& now) {
-  if (!state) return now;
-  auto it = state->tensors.find(name);
-  if (it == state->tensors.end() || !it->second.defined()) return now;
-  at::Tensor before = it->second.to(now.options());
-  const bool fits = before.dim() == 4 && before.size(0) == now.size(0) && before.size(3) == now.size(3) &&
-                    (before.size(2) % now.size(2) == 0 || now.size(2) % before.size(2) == 0);
-  if (!fits)
-    throw Error(StatusCode::kBadInput, "the state '" + std::string(name) + "' has shape " + c10::str(before.sizes()) +
-                                           ", which does not continue " + c10::str(now.sizes()), "mixer forgetting_attn");
-  const int64_t heads = std::max(before.size(2), now.size(2));
-  return at::cat({repeat_heads(before, heads), repeat_heads(now, heads)}, 1);
-}
-
 class ForgettingAttention : public TokenMixer {
  public:
   ForgettingAttention(const Params& p, int64_t d_model, WeightMap weights)
@@ -114,9 +101,7 @@ class ForgettingAttention : public TokenMixer {
   const MixerInfo& info() const override { return info_; }
 
   at::Tensor forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const override {
-    if (in.x.dim() != 3 || in.x.size(2) != c_.d_model || in.x.size(1) < 1)
-      throw Error(StatusCode::kBadInput, "x has shape " + c10::str(in.x.sizes()) + ", expected [batch, pos, " +
-                                             std::to_string(c_.d_model) + "] with pos at least 1", "mixer forgetting_attn");
+    check_input(in, c_.d_model, "forgetting_attn");
     QueryRows rows;
     rows.tokens = in.x.size(1);
     rows.read = run.read;
@@ -137,9 +122,9 @@ class ForgettingAttention : public TokenMixer {
     at::Tensor f = project_heads(in, "decay", w_.at("f_proj.weight"), w_.at("f_proj.bias"), c_.heads, c_.heads);
     at::Tensor g = hooks.apply("hook_decay", at::log_sigmoid(at_least_float32(f)));
 
-    k = join(state, "k", k);
-    v = join(state, "v", v);
-    g = join(state, "g", g);
+    k = join_kept(state, "k", k, "forgetting_attn");
+    v = join_kept(state, "v", v, "forgetting_attn");
+    g = join_kept(state, "g", g, "forgetting_attn");
     rows.past = k.size(1) - rows.tokens;
     if (state) {
       state->tensors["k"] = k;

@@ -4,6 +4,7 @@
 #include "core/mixers/gsa/cases.h"
 #include "core/mixers/gsa/forms.h"
 #include "core/mixers/gsa/op.h"
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/projections.h"
 #include "core/mixers/recurrence_op.h"
 #include "core/mixers/recurrent_layer.h"
@@ -73,9 +74,7 @@ class Gsa : public RecurrentLayer {
     keys.k = r.k.to(type);
     keys.v = r.beta.to(type);
     keys.g = r.g.to(type);
-    at::Tensor Hk;
-    if (kept)
-      if (auto it = kept->tensors.find("Hk"); it != kept->tensors.end()) Hk = it->second;
+    at::Tensor Hk = kept_tensor(kept, "Hk");
     r.q = hooks.apply("hook_slot_read", read_slots(keys, Hk, &hooks, run.form, "gsa"));
     if (kept) kept->tensors["Hk"] = Hk;
     r.k = keys.v;

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/mixers/gsa/forms.h"
+#include "core/mixers/hooked_run.h"
 
 namespace microtome::mixers {
 
@@ -31,11 +32,7 @@ at::Tensor span(const RecurrenceInput& in, RecurrentState& state, MixerForm form
 at::Tensor spans(const RecurrenceInput& in, RecurrentState& state, HookScope& hooks, MixerForm form, const char* kind) {
   const char* point = "hook_state.hk";
   const int64_t T = in.positions();
-  std::vector<bool> stop(static_cast<size_t>(T), false);
-  auto positions = hooks.positions(point);
-  if (!positions) stop.assign(stop.size(), true);
-  else for (int64_t p : *positions)
-    if (p >= 0 && p < T) stop[static_cast<size_t>(p)] = true;
+  const std::vector<bool> stop = tokens_wanted(hooks, {point}, T);
   std::vector<at::Tensor> found;
   int64_t from = 0;
   auto run_to = [&](int64_t to) {

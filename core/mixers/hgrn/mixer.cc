@@ -2,6 +2,7 @@
 
 #include "core/mixers/hgrn/cases.h"
 #include "core/mixers/hgrn/gate.h"
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/projections.h"
 #include "core/mixers/recurrence_op.h"
 #include "core/mixers/recurrent_layer.h"
@@ -56,9 +57,7 @@ class Hgrn : public TokenMixer {
   const MixerInfo& info() const override { return info_; }
 
   at::Tensor forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const override {
-    if (in.x.dim() != 3 || in.x.size(2) != d_model_ || in.x.size(1) < 1)
-      throw Error(StatusCode::kBadInput, "x has shape " + c10::str(in.x.sizes()) + ", expected [batch, pos, " +
-                                             std::to_string(d_model_) + "] with pos at least 1", "mixer hgrn");
+    check_input(in, d_model_, "hgrn");
     const auto type = in.x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
     at::Tensor g = decay(in, "decay"), kg = in.split.count("k") || in.split.count("decay") ? decay(in, "k") : g;
     at::Tensor k = hooks.apply("hook_k", -at::expm1(kg));
@@ -69,11 +68,8 @@ class Hgrn : public TokenMixer {
     at::Tensor z = run_vector(r, h, hooks, run.form, kKind);
     keep_vector(state, h);
     at::Tensor gate = at::silu(project(in, "gate", "g_proj"));
-    if (run.read) {
-      at::Tensor index = at::tensor(*run.read, at::TensorOptions().dtype(at::kLong)).to(in.x.device());
-      z = z.index_select(1, index);
-      gate = gate.index_select(1, index);
-    }
+    z = only_read(z, run);
+    gate = only_read(gate, run);
     z = hooks.apply("hook_z", z.to(in.x.scalar_type()).unsqueeze(3));
     at::Tensor y = rms_norm(z.flatten(2), weight_or_none(w_, "g_norm.weight"), eps_).unsqueeze(3);
     y = hooks.apply("hook_z_normalized", y);

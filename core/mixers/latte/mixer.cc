@@ -3,6 +3,7 @@
 #include "core/mixers/abc/forms.h"
 #include "core/mixers/case_list.h"
 #include "core/mixers/gla/forms.h"
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/projections.h"
 #include "core/mixers/recurrence_op.h"
 #include "core/mixers/recurrent_layer.h"
@@ -46,9 +47,7 @@ class Latte : public RecurrentLayer {
   at::Tensor map_k(const at::Tensor& k) const override { return at_least_float32(k); }
   at::Tensor mix(RecurrenceInput& r, RecurrentState& s, MixerState* kept, HookScope& hooks,
                  const MixerRun& run) const override {
-    at::Tensor lse;
-    if (kept)
-      if (auto it = kept->tensors.find("lse"); it != kept->tensors.end()) lse = it->second.to(r.k.scalar_type());
+    at::Tensor lse = kept_tensor(kept, "lse", {r.k.size(0), r.k.size(2), r.k.size(3)}, r.k.options(), "latte");
     AbcGates a = gates(r.k, lse, run.form);
     if (kept) kept->tensors["lse"] = lse;
     r.k = a.s;

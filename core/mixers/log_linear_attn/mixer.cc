@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/log_linear_attn/cases.h"
 #include "core/mixers/log_linear_attn/run.h"
 #include "core/mixers/mamba2/layer.h"
@@ -68,7 +69,7 @@ class LogLinear : public Mamba2Layer {
     for (at::Tensor* t : {&r.q, &r.k, &r.v, &r.g, &r.skip}) *t = t->to(type);
     x.r = r;
     LevelStates states;
-    if (at::Tensor s = take(state, "S"); s.defined()) {
+    if (at::Tensor s = kept_tensor(state, "S"); s.defined()) {
       const std::vector<int64_t> want = {r.q.size(0), s.dim() == 5 ? s.size(1) : 0, c.heads, c.state_size, c.head_dim};
       if (s.sizes() != at::IntArrayRef(want))
         throw Error(StatusCode::kBadInput, "the incoming state has shape " + c10::str(s.sizes()) +
@@ -78,8 +79,7 @@ class LogLinear : public Mamba2Layer {
     }
     at::Tensor z = log_linear_run(x, states, hooks, run.form);
     if (state) state->tensors["S"] = stack_levels(states);
-    if (run.read) z = z.index_select(1, at::tensor(*run.read, at::TensorOptions().dtype(at::kLong)).to(z.device()));
-    return z;
+    return only_read(z, run);
   }
 
  private:

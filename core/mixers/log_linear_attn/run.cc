@@ -1,11 +1,10 @@
 #include "core/mixers/log_linear_attn/run.h"
 
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 
 #include <cmath>
-#include <limits>
 
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/recurrence_op.h"
 
 namespace microtome::mixers {
@@ -57,14 +56,7 @@ at::Tensor step(const LogLinearInput& in, LevelStates& states, HookScope& hooks,
 
 at::Tensor stepped(const LogLinearInput& in, LevelStates& states, HookScope& hooks, MixerForm form) {
   const int64_t T = in.positions();
-  std::vector<bool> stop(static_cast<size_t>(T), false);
-  for (const std::string& point : state_points(in.scales.size(3))) {
-    if (!hooks.wants(point)) continue;
-    auto positions = hooks.positions(point);
-    if (!positions) stop.assign(stop.size(), true);
-    else for (int64_t p : *positions)
-      if (p >= 0 && p < T) stop[static_cast<size_t>(p)] = true;
-  }
+  const std::vector<bool> stop = tokens_wanted(hooks, state_points(in.scales.size(3)), T);
   std::vector<at::Tensor> z;
   int64_t from = 0;
   for (int64_t t = 0; t <= T; ++t) {
@@ -84,19 +76,7 @@ at::Tensor implied(const LogLinearInput& in, LevelStates before, const at::Tenso
     silent.r.v = at::zeros_like(in.r.v);
     share = span(silent, before, form);
   }
-  {
-    at::NoGradGuard no_grad;
-    at::Tensor mine = (share.defined() ? z - share : z).transpose(1, 2);
-    at::Tensor wrong = (at::matmul(a, v) - mine).square().sum({2, 3}).sqrt(), size = mine.square().sum({2, 3}).sqrt();
-    hooks.note("hook_pattern_residual", wrong / size.clamp_min(std::numeric_limits<float>::min()), {"batch", "head"});
-  }
-  if (!hooks.wants("hook_pattern")) return z;
-  // Keys count from the start of the sequence; those before this run lie in the incoming states.
-  const int64_t past = hooks.first_pos(), T = a.size(3);
-  at::Tensor used = hooks.apply("hook_pattern", past > 0 ? at::constant_pad_nd(a, {past, 0}) : a);
-  if (!hooks.changes("hook_pattern")) return z;
-  at::Tensor changed = at::matmul(used.slice(3, used.size(3) - T), v).transpose(1, 2);
-  return share.defined() ? changed + share : changed;
+  return apply_implied(hooks, a, v, share, z);
 }
 
 }  // namespace

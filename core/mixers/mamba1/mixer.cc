@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/mamba1/cases.h"
 #include "core/mixers/mamba1/parts.h"
 #include "core/mixers/projections.h"
@@ -24,14 +25,12 @@ class Mamba1 : public TokenMixer {
   const MixerInfo& info() const override { return info_; }
 
   at::Tensor forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const override {
-    if (in.x.dim() != 3 || in.x.size(2) != c_.d_model || in.x.size(1) < 1)
-      throw Error(StatusCode::kBadInput, "x has shape " + c10::str(in.x.sizes()) + ", expected [batch, pos, " +
-                                             std::to_string(c_.d_model) + "] with pos at least 1", "mixer mamba1");
+    check_input(in, c_.d_model, "mamba1");
     const at::Tensor both = at::linear(in.x, w_.at("in_proj.weight"), maybe("in_proj.bias"));
     at::Tensor gate = in.split.count("gate") ? project_heads(in, "gate", rows("in_proj.weight", kGateRows),
                                                              rows("in_proj.bias", kGateRows), c_.d_inner, c_.d_inner)
                                              : both.slice(2, c_.d_inner).unsqueeze(3);
-    const at::Tensor before = take(state, "conv_v");
+    const at::Tensor before = kept_tensor(state, "conv_v");
     at::Tensor x = convolve(both.slice(2, 0, c_.d_inner), state, hooks), v = x.unsqueeze(3);
     if (in.split.count("v")) {
       at::Tensor own = project_heads(in, "v", rows("in_proj.weight", kValueRows), rows("in_proj.bias", kValueRows),
@@ -54,15 +53,12 @@ class Mamba1 : public TokenMixer {
       if (hooks.changes("hook_decay")) r.g = g;
     }
 
-    at::Tensor s = take(state, "S");
+    at::Tensor s = kept_tensor(state, "S");
     if (s.defined()) s = s.squeeze(3);
     at::Tensor z = mamba1_run(r, s, hooks, run.form);
     if (state) state->tensors["S"] = s.unsqueeze(3);
-    if (run.read) {
-      at::Tensor index = at::tensor(*run.read, at::TensorOptions().dtype(at::kLong)).to(in.x.device());
-      z = z.index_select(1, index);
-      gate = gate.index_select(1, index);
-    }
+    z = only_read(z, run);
+    gate = only_read(gate, run);
     z = hooks.apply("hook_z", z.to(in.x.scalar_type()).unsqueeze(3));
     at::Tensor out = project_out(z * hooks.apply("hook_gate", at::silu(gate)), w_.at("out_proj.weight"), hooks);
     return c_.out_bias ? out + w_.at("out_proj.bias") : out;
@@ -71,11 +67,6 @@ class Mamba1 : public TokenMixer {
  private:
   enum Rows { kValueRows, kGateRows };             // the halves of in_proj: x, z
 
-  static at::Tensor take(const MixerState* state, const std::string& name) {
-    if (!state) return {};
-    auto it = state->tensors.find(name);
-    return it == state->tensors.end() ? at::Tensor() : it->second;
-  }
   std::optional<at::Tensor> maybe(const std::string& name) const {
     auto it = w_.find(name);
     return it == w_.end() ? std::nullopt : std::optional<at::Tensor>(it->second);
@@ -87,7 +78,7 @@ class Mamba1 : public TokenMixer {
 
   // x [batch, pos, channel] after the convolution and its points; keeps the window.
   at::Tensor convolve(const at::Tensor& projected, MixerState* state, HookScope& hooks) const {
-    at::Tensor x = hooks.apply("hook_v_pre_conv", projected.unsqueeze(3)).squeeze(3), window = take(state, "conv_v"), windows;
+    at::Tensor x = hooks.apply("hook_v_pre_conv", projected.unsqueeze(3)).squeeze(3), window = kept_tensor(state, "conv_v"), windows;
     const at::Tensor &weight = w_.at("conv1d.weight"), bias = weight_or_none(w_, "conv1d.bias");
     if (hooks.wants("hook_conv_state")) windows = hooks.apply("hook_conv_state", conv_windows(x, c_.conv_size, window));
     at::Tensor y = short_conv(x, weight, bias, &window);

@@ -1,8 +1,7 @@
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 
-#include <limits>
 
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/mamba1/parts.h"
 #include "core/mixers/recurrence_op.h"
 
@@ -31,14 +30,7 @@ at::Tensor span(const Mamba1Input& in, at::Tensor& state, MixerForm form) {
 // The tokens whose state is looked at or changed go one by one, what lies between them as spans.
 at::Tensor stepped(const Mamba1Input& in, at::Tensor& state, HookScope& hooks, MixerForm form) {
   const int64_t T = in.positions();
-  std::vector<bool> stop(static_cast<size_t>(T), false);
-  for (const char* point : {"hook_state", "hook_state_write"}) {
-    if (!hooks.wants(point)) continue;
-    auto positions = hooks.positions(point);
-    if (!positions) stop.assign(stop.size(), true);
-    else for (int64_t p : *positions)
-      if (p >= 0 && p < T) stop[static_cast<size_t>(p)] = true;
-  }
+  const std::vector<bool> stop = tokens_wanted(hooks, {"hook_state", "hook_state_write"}, T);
   std::vector<at::Tensor> z;
   int64_t from = 0;
   auto run_to = [&](int64_t to) {
@@ -68,19 +60,8 @@ at::Tensor implied(const Mamba1Input& in, const at::Tensor& before, const at::Te
     at::Tensor alone = before;
     share = span(silent, alone, form);
   }
-  {
-    at::NoGradGuard no_grad;
-    at::Tensor mine = (share.defined() ? z - share : z).transpose(1, 2);
-    at::Tensor wrong = (at::matmul(a, v).squeeze(3) - mine).square().sum(2).sqrt(), size = mine.square().sum(2).sqrt();
-    hooks.note("hook_pattern_residual", wrong / size.clamp_min(std::numeric_limits<float>::min()), {"batch", "head"});
-  }
-  if (!hooks.wants("hook_pattern")) return z;
-  // Keys count from the start of the sequence; those before this run lie in the incoming state.
-  const int64_t past = hooks.first_pos(), T = a.size(3);
-  at::Tensor used = hooks.apply("hook_pattern", past > 0 ? at::constant_pad_nd(a, {past, 0}) : a);
-  if (!hooks.changes("hook_pattern")) return z;
-  at::Tensor changed = at::matmul(used.slice(3, used.size(3) - T), v).squeeze(3).transpose(1, 2);
-  return share.defined() ? changed + share : changed;
+  if (share.defined()) share = share.unsqueeze(3);
+  return apply_implied(hooks, a, v, share, z.unsqueeze(3)).squeeze(3);
 }
 
 void check(const char* name, const at::Tensor& t, std::vector<int64_t> want) {

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/projections.h"
 #include "core/mixers/recurrent_layer.h"
 
@@ -24,12 +25,6 @@ Mamba2Layer::Mamba2Layer(Mamba2Config config, MixerInfo info, WeightMap weights,
     : c_(config), info_(std::move(info)), w_(std::move(weights)) {
   require_weights(w_, specs, info_.kind);
   group_ = at::tensor(c_.group_of_heads(), at::TensorOptions().dtype(at::kLong)).to(w_.at("in_proj.weight").device());
-}
-
-at::Tensor Mamba2Layer::take(const MixerState* state, const std::string& name) {
-  if (!state) return {};
-  auto it = state->tensors.find(name);
-  return it == state->tensors.end() ? at::Tensor() : it->second;
 }
 
 // A group's rows once a head that reads it, along `axis` of [… group, …].
@@ -63,7 +58,7 @@ void Mamba2Layer::convolve(at::Tensor (&vkq)[3], MixerState* state, HookScope& h
   int64_t from = 0;
   for (int i = 0; i < 3; ++i) {
     const std::string role = kConvRoles[i], kept = "conv_" + role;
-    at::Tensor x = hooks.apply("hook_" + role + "_pre_conv", vkq[i]), before = take(state, kept);
+    at::Tensor x = hooks.apply("hook_" + role + "_pre_conv", vkq[i]), before = kept_tensor(state, kept);
     const int64_t heads = i == 0 ? c_.heads : c_.groups, width = x.size(3), stored = heads * width;
     // One of two runs had split inputs, the other had not: what is kept and what comes are joined once a head.
     if (before.defined() && before.dim() == 3 && before.size(2) != x.size(2) * width) {
@@ -109,16 +104,14 @@ at::Tensor Mamba2Layer::output(const at::Tensor& z, const at::Tensor& gate, Hook
 
 at::Tensor Mamba2Layer::mix(RecurrenceInput& r, const MixerInput&, const at::Tensor&, MixerState* state, HookScope& hooks,
                             const MixerRun& run) const {
-  RecurrentState s{take(state, "S"), {}};
+  RecurrentState s{kept_tensor(state, "S"), {}};
   at::Tensor z = LinearRecurrence(mamba2_recurrence()).run(r, s, hooks, run);
   if (state) state->tensors["S"] = s.S;
   return z;
 }
 
 at::Tensor Mamba2Layer::forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const {
-  if (in.x.dim() != 3 || in.x.size(2) != c_.d_model || in.x.size(1) < 1)
-    throw Error(StatusCode::kBadInput, "x has shape " + c10::str(in.x.sizes()) + ", expected [batch, pos, " +
-                                           std::to_string(c_.d_model) + "] with pos at least 1", "mixer " + info_.kind);
+  check_input(in, c_.d_model, info_.kind);
   // Rows of in_proj: z (the gate), x, B, C, dt.
   const int64_t x_at = c_.inner(), b_at = 2 * c_.inner(), c_at = b_at + c_.group_width(), dt_at = c_at + c_.group_width();
   const at::Tensor whole = at::linear(scaled(in.x, c_.multiplier_in), w_.at("in_proj.weight"), optional_bias(c_.in_bias, w_));
@@ -142,8 +135,7 @@ at::Tensor Mamba2Layer::forward(const MixerInput& in, MixerState* state, HookSco
 
   at::Tensor z = mix(r, in, whole, state, hooks, run).to(in.x.scalar_type());
   z = hooks.apply("hook_z", z);
-  if (run.read && z.size(1) != in.x.size(1))
-    gate = gate.index_select(1, at::tensor(*run.read, at::TensorOptions().dtype(at::kLong)).to(in.x.device()));
+  gate = only_read(gate, run);
   return output(z, hooks.apply("hook_gate", at::silu(gate)), hooks);
 }
 

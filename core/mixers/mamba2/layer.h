@@ -31,7 +31,6 @@ class Mamba2Layer : public TokenMixer {
                   int64_t width, double multiplier) const;
   const at::Tensor& weight(const std::string& name) const { return w_.at(name); }
   const Mamba2Config& config() const { return c_; }
-  static at::Tensor take(const MixerState* state, const std::string& name);
 
  private:
   at::Tensor by_head(const at::Tensor& x, int64_t axis) const;

@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/mesa_net/cases.h"
 #include "core/mixers/mesa_net/forms.h"
 #include "core/mixers/projections.h"
@@ -87,9 +88,7 @@ class MesaNet : public RecurrentLayer {
     at::Tensor ridge = at::softplus(at_least_float32(weight("lambda_params"))).to(type) + least_;
     MesaInput in{r.q.to(type), r.k.to(type), r.g.squeeze(-1).to(type), r.beta.to(type),
                  ridge.view({config().heads, config().d_k})};
-    at::Tensor Hkk;
-    if (kept)
-      if (auto it = kept->tensors.find("Hkk"); it != kept->tensors.end()) Hkk = it->second;
+    at::Tensor Hkk = kept_tensor(kept, "Hkk");
     const std::vector<int64_t> shape = {in.k.size(0), config().heads, config().d_k, config().d_k};
     if (!Hkk.defined()) Hkk = in.k.new_zeros(shape);
     if (Hkk.sizes() != at::IntArrayRef(shape))

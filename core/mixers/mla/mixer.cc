@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/mla/cases.h"
 #include "core/mixers/projections.h"
 #include "core/mixers/registry.h"
@@ -94,9 +95,7 @@ class LatentAttention : public TokenMixer {
   const MixerInfo& info() const override { return info_; }
 
   at::Tensor forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const override {
-    if (in.x.dim() != 3 || in.x.size(2) != d_model_ || in.x.size(1) < 1)
-      throw Error(StatusCode::kBadInput, "x has shape " + c10::str(in.x.sizes()) + ", expected [batch, pos, " +
-                  std::to_string(d_model_) + "] with pos at least 1", kKind);
+    check_input(in, d_model_, kKind);
     at::Tensor q = hooks.apply("hook_q", queries(in));
     at::Tensor both = at::linear(in.x, w_.at("kv_a_proj_with_mqa.weight"), weight_or_none(w_, "kv_a_proj_with_mqa.bias"));
     at::Tensor latent = rms_norm(both.slice(2, 0, c_.rank), w_.at("kv_a_layernorm.weight"), c_.eps);

@@ -1,9 +1,8 @@
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 
 #include <cmath>
-#include <limits>
 
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/mlstm/cases.h"
 #include "core/mixers/mlstm/forms.h"
 #include "core/mixers/mlstm/op.h"
@@ -16,7 +15,7 @@ namespace microtome::mixers {
 namespace {
 
 constexpr const char* kKind = "mlstm";
-constexpr const char* kStatePoints[] = {"hook_state", "hook_state_write", "hook_state.n", "hook_state.max"};
+const std::vector<std::string> kStatePoints = {"hook_state", "hook_state_write", "hook_state.n", "hook_state.max"};
 
 struct Shape {
   int64_t heads, K, V;
@@ -99,14 +98,7 @@ std::vector<WeightSpec> weight_specs(const Params& p, int64_t d_model) {
 // The tokens whose state is looked at or changed go one by one, what lies between them as spans.
 at::Tensor stepped(const MlstmInput& in, MlstmState& state, HookScope& hooks, MixerForm form) {
   const int64_t T = in.positions();
-  std::vector<bool> stop(static_cast<size_t>(T), false);
-  for (const char* point : kStatePoints) {
-    if (!hooks.wants(point)) continue;
-    auto positions = hooks.positions(point);
-    if (!positions) stop.assign(stop.size(), true);
-    else for (int64_t p : *positions)
-      if (p >= 0 && p < T) stop[static_cast<size_t>(p)] = true;
-  }
+  const std::vector<bool> stop = tokens_wanted(hooks, kStatePoints, T);
   std::vector<at::Tensor> z;
   int64_t from = 0;
   for (int64_t t = 0; t <= T; ++t) {
@@ -125,19 +117,7 @@ at::Tensor stepped(const MlstmInput& in, MlstmState& state, HookScope& hooks, Mi
 
 at::Tensor implied(const MlstmInput& in, const MlstmState& before, const at::Tensor& z, HookScope& hooks) {
   const MlstmPattern p = mlstm_pattern(in, before);
-  at::Tensor v = in.v.transpose(1, 2);
-  {
-    at::NoGradGuard no_grad;
-    at::Tensor mine = z.transpose(1, 2) - p.share;
-    at::Tensor wrong = (at::matmul(p.a, v) - mine).square().sum({2, 3}).sqrt(), size = mine.square().sum({2, 3}).sqrt();
-    hooks.note("hook_pattern_residual", wrong / size.clamp_min(std::numeric_limits<float>::min()), {"batch", "head"});
-  }
-  if (!hooks.wants("hook_pattern")) return z;
-  // Keys count from the start of the sequence; those before this run lie in the incoming state.
-  const int64_t earlier = hooks.first_pos(), T = p.a.size(3);
-  at::Tensor used = hooks.apply("hook_pattern", earlier > 0 ? at::constant_pad_nd(p.a, {earlier, 0}) : p.a);
-  if (!hooks.changes("hook_pattern")) return z;
-  return (at::matmul(used.slice(3, used.size(3) - T), v) + p.share).transpose(1, 2);
+  return apply_implied(hooks, p.a, in.v.transpose(1, 2), p.share.transpose(1, 2), z);
 }
 
 class Mlstm : public TokenMixer {
@@ -149,9 +129,7 @@ class Mlstm : public TokenMixer {
   const MixerInfo& info() const override { return info_; }
 
   at::Tensor forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const override {
-    if (in.x.dim() != 3 || in.x.size(2) != d_model_ || in.x.size(1) < 1)
-      throw Error(StatusCode::kBadInput, "x has shape " + c10::str(in.x.sizes()) + ", expected [batch, pos, " +
-                                             std::to_string(d_model_) + "] with pos at least 1", "mixer mlstm");
+    check_input(in, d_model_, "mlstm");
     const auto type = in.x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
     MlstmInput r;
     r.q = hooks.apply("hook_q", project(in, "q", "q")).to(type);
@@ -164,7 +142,7 @@ class Mlstm : public TokenMixer {
     MlstmState m = incoming(state, r);
     const MlstmState before = m;
     bool states = false;
-    for (const char* p : kStatePoints) states = states || hooks.wants(p);
+    for (const std::string& p : kStatePoints) states = states || hooks.wants(p);
     at::Tensor z = states ? stepped(r, m, hooks, run.form) : mlstm_span(r, m, run.form);
     if (hooks.wants("hook_pattern") || hooks.wants("hook_pattern_residual")) z = implied(r, before, z, hooks);
     if (state) {
@@ -173,11 +151,8 @@ class Mlstm : public TokenMixer {
       state->tensors["max"] = m.max;
     }
     at::Tensor gate = project(in, "gate", "ogate_preact").sigmoid();
-    if (run.read) {
-      at::Tensor index = at::tensor(*run.read, at::TensorOptions().dtype(at::kLong)).to(in.x.device());
-      z = z.index_select(1, index);
-      gate = gate.index_select(1, index);
-    }
+    z = only_read(z, run);
+    gate = only_read(gate, run);
     z = hooks.apply("hook_z", z.to(in.x.scalar_type()));
     at::Tensor y = group_norm(z, w_.at("multihead_norm.weight"), weight_or_none(w_, "multihead_norm.bias"), s_.norm_eps);
     y = hooks.apply("hook_z_normalized", y) * hooks.apply("hook_gate", gate);
@@ -198,11 +173,10 @@ class Mlstm : public TokenMixer {
     MlstmState s = MlstmState::empty(like);
     if (!state || !state->tensors.count("S")) return s;
     for (auto [name, part] : {std::pair{"S", &s.C}, {"n", &s.n}, {"max", &s.max}}) {
-      auto it = state->tensors.find(name);
-      if (it == state->tensors.end() || it->second.sizes() != part->sizes())
-        throw Error(StatusCode::kBadInput, std::string("the incoming state ") + name + " is absent or does not fit " +
-                                               c10::str(part->sizes()), "mixer mlstm");
-      *part = it->second.to(like.k.options());
+      at::Tensor kept = kept_tensor(state, name, part->sizes(), like.k.options(), kKind);
+      if (!kept.defined())
+        throw Error(StatusCode::kBadInput, std::string("the incoming state has S but no ") + name, "mixer mlstm");
+      *part = kept;
     }
     return s;
   }

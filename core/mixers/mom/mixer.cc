@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/mixers/gated_delta_rule/forms.h"
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/mom/cases.h"
 #include "core/mixers/mom/routing.h"
 #include "core/mixers/projections.h"
@@ -122,9 +123,7 @@ class MixtureOfMemories : public TokenMixer {
   const MixerInfo& info() const override { return info_; }
 
   at::Tensor forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const override {
-    if (in.x.dim() != 3 || in.x.size(2) != d_model_ || in.x.size(1) < 1)
-      throw Error(StatusCode::kBadInput, "x has shape " + c10::str(in.x.sizes()) + ", expected [batch, pos, " +
-                                             std::to_string(d_model_) + "] with pos at least 1", "mixer mom");
+    check_input(in, d_model_, "mom");
     at::Tensor logits = hooks.apply("hook_router_logits", at::linear(in.x, w_.at("gate.weight")));
     const Routing routing = route(logits, s_.topk, s_.shared);
     at::Tensor weights = hooks.apply("hook_memory_weights", routing.weight);
@@ -134,18 +133,13 @@ class MixtureOfMemories : public TokenMixer {
     r.g = hooks.apply("hook_decay", (log_decay(in) * seen).unsqueeze(3));
     r.beta = hooks.apply("hook_beta", by_memory(in, "beta", "b").squeeze(3).sigmoid() * seen);
     r.scale = 1 / std::sqrt(static_cast<double>(s_.K));
-    RecurrentState S;
-    if (state)
-      if (auto it = state->tensors.find("S"); it != state->tensors.end()) S.S = it->second;
+    RecurrentState S{kept_tensor(state, "S"), {}};
     at::Tensor z = recurrence_.run(r, S, hooks, run);
     if (state) state->tensors["S"] = S.S;
     at::Tensor gate;
     if (s_.gate) gate = at::silu(project_heads(in, "gate", w_.at("g_proj.weight"), {}, s_.heads, s_.heads));
-    if (run.read) {
-      at::Tensor index = at::tensor(*run.read, at::TensorOptions().dtype(at::kLong)).to(in.x.device());
-      weights = weights.index_select(1, index);
-      if (gate.defined()) gate = gate.index_select(1, index);
-    }
+    weights = only_read(weights, run);
+    if (gate.defined()) gate = only_read(gate, run);
     z = hooks.apply("hook_z_memory", z).unflatten(2, {s_.memories(), s_.heads});
     z = (z * weights.to(z.scalar_type()).unsqueeze(3).unsqueeze(4)).sum(2).to(in.x.scalar_type());
     at::Tensor y = rms_norm(hooks.apply("hook_z", z), w_.at("o_norm.weight"), s_.norm_eps);
@@ -174,14 +168,10 @@ class MixtureOfMemories : public TokenMixer {
     at::Tensor qkv[3] = {q, by_memory(in, "k", "k"), by_memory(in, "v", "v")};
     for (int i = 0; i < 3; ++i) {
       const std::string role = kRoles[i];
-      at::Tensor x = hooks.apply("hook_" + role + "_pre_conv", qkv[i]), window;
+      at::Tensor x = hooks.apply("hook_" + role + "_pre_conv", qkv[i]);
       const int64_t width = x.size(3);
       x = i == 0 ? x.flatten(2).unsqueeze(2).expand({B, T, M, s_.heads * width}) : x.reshape({B, T, M, s_.heads * width});
-      if (state)
-        if (auto it = state->tensors.find("conv_" + role); it != state->tensors.end()) window = it->second;
-      if (window.defined() && window.sizes() != at::IntArrayRef({B, s_.conv - 1, M * s_.heads * width}))
-        throw Error(StatusCode::kBadInput, "the incoming state conv_" + role + " has shape " + c10::str(window.sizes()) +
-                                               ", which does not fit this layer", "mixer mom");
+      at::Tensor window = kept_tensor(state, "conv_" + role, {B, s_.conv - 1, M * s_.heads * width}, x.options(), kKind);
       at::Tensor y = convolve_routed(x, routing.mask, w_.at(role + "_conv1d.weight"), window);
       if (state) state->tensors["conv_" + role] = window;
       qkv[i] = y.reshape({B, T, M * s_.heads, width});

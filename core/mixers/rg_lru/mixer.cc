@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/projections.h"
 #include "core/mixers/recurrence_op.h"
 #include "core/mixers/recurrent_layer.h"
@@ -78,11 +79,9 @@ class RgLru : public TokenMixer {
   const MixerInfo& info() const override { return info_; }
 
   at::Tensor forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const override {
-    if (in.x.dim() != 3 || in.x.size(2) != d_model_ || in.x.size(1) < 1)
-      throw Error(StatusCode::kBadInput, "x has shape " + c10::str(in.x.sizes()) + ", expected [batch, pos, " +
-                                             std::to_string(d_model_) + "] with pos at least 1", "mixer rg_lru");
+    check_input(in, d_model_, "rg_lru");
     const auto type = in.x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-    at::Tensor window = kept_window(state), before = window;
+    at::Tensor window = kept_tensor(state, "conv_v"), before = window;
     at::Tensor u = convolve(in, window, hooks), gates_read = u;
     // A split input is the value's alone: the gates mix the channels of a block and read the whole input.
     if (in.split.count("v")) {
@@ -99,11 +98,8 @@ class RgLru : public TokenMixer {
     if (state && shape_.conv > 1) state->tensors["conv_v"] = window;
     at::Tensor gate = project(in, "gate", "linear_y");
     gate = activation_ == "gelu_tanh" ? at::gelu(gate, "tanh") : activate(activation_, gate);
-    if (run.read) {
-      at::Tensor index = at::tensor(*run.read, at::TensorOptions().dtype(at::kLong)).to(in.x.device());
-      z = z.index_select(1, index);
-      gate = gate.index_select(1, index);
-    }
+    z = only_read(z, run);
+    gate = only_read(gate, run);
     z = hooks.apply("hook_z", z.to(in.x.scalar_type()).unsqueeze(3));
     return project_out(z * hooks.apply("hook_gate", gate), w_.at("linear_out.weight"), hooks) + w_.at("linear_out.bias");
   }
@@ -111,11 +107,6 @@ class RgLru : public TokenMixer {
  private:
   at::Tensor project(const MixerInput& in, const char* role, const std::string& name) const {
     return project_heads(in, role, w_.at(name + ".weight"), w_.at(name + ".bias"), shape_.width, shape_.width);
-  }
-  static at::Tensor kept_window(const MixerState* state) {
-    if (!state) return {};
-    auto it = state->tensors.find("conv_v");
-    return it == state->tensors.end() ? at::Tensor() : it->second;
   }
   // linear_x and the convolution: [batch, pos, channel]. window: in, the inputs before x[:, 0]; out, the last ones.
   at::Tensor convolve(const MixerInput& in, at::Tensor& window, HookScope& hooks) const {

@@ -1,8 +1,7 @@
 #include <ATen/ATen.h>
-#include <ATen/core/grad_mode.h>
 
-#include <limits>
 
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/projections.h"
 #include "core/mixers/recurrence_op.h"
 #include "core/mixers/recurrent_layer.h"
@@ -82,14 +81,7 @@ at::Tensor span(const Rwkv4Input& in, Rwkv4State& state, MixerForm form) {
 // The tokens whose state is looked at or changed go one by one, what lies between them as spans.
 at::Tensor stepped(const Rwkv4Input& in, Rwkv4State& state, HookScope& hooks, MixerForm form) {
   const int64_t T = in.positions();
-  std::vector<bool> stop(static_cast<size_t>(T), false);
-  for (const char* point : {"hook_state", "hook_state_write", "hook_state.n", "hook_state.max"}) {
-    if (!hooks.wants(point)) continue;
-    auto positions = hooks.positions(point);
-    if (!positions) stop.assign(stop.size(), true);
-    else for (int64_t p : *positions)
-      if (p >= 0 && p < T) stop[static_cast<size_t>(p)] = true;
-  }
+  const std::vector<bool> stop = tokens_wanted(hooks, {"hook_state", "hook_state_write", "hook_state.n", "hook_state.max"}, T);
   std::vector<at::Tensor> z;
   int64_t from = 0;
   for (int64_t t = 0; t <= T; ++t) {
@@ -118,9 +110,7 @@ class Rwkv4 : public TokenMixer {
   const MixerInfo& info() const override { return info_; }
 
   at::Tensor forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const override {
-    if (in.x.dim() != 3 || in.x.size(2) != d_model_ || in.x.size(1) < 1)
-      throw Error(StatusCode::kBadInput, "x has shape " + c10::str(in.x.sizes()) + ", expected [batch, pos, " +
-                                             std::to_string(d_model_) + "] with pos at least 1", "mixer rwkv4");
+    check_input(in, d_model_, "rwkv4");
     const TokenShift shift(in, state);
     at::Tensor k = hooks.apply("hook_k", project(shift, "k", "key"));
     at::Tensor v = hooks.apply("hook_v", project(shift, "v", "value"));
@@ -142,11 +132,8 @@ class Rwkv4 : public TokenMixer {
       state->tensors["max"] = s.max.unsqueeze(2).unsqueeze(3);
     }
     shift.keep(state);
-    if (run.read) {
-      at::Tensor index = at::tensor(*run.read, at::TensorOptions().dtype(at::kLong)).to(in.x.device());
-      z = z.index_select(1, index);
-      gate = gate.index_select(1, index);
-    }
+    z = only_read(z, run);
+    gate = only_read(gate, run);
     z = hooks.apply("hook_z", z.to(in.x.scalar_type()).unsqueeze(3));
     return project_out(z * hooks.apply("hook_gate", gate), w_.at("output.weight"), hooks);
   }
@@ -176,19 +163,9 @@ class Rwkv4 : public TokenMixer {
 
   at::Tensor implied(const Rwkv4Input& in, const Rwkv4State& before, const at::Tensor& z, HookScope& hooks) const {
     const Rwkv4Pattern p = rwkv4_pattern(in, before);
+    // Every channel is a head of one channel.
     at::Tensor v = in.v.transpose(1, 2).unsqueeze(3);          // [batch, channel, pos, 1]
-    {
-      at::NoGradGuard no_grad;
-      at::Tensor mine = (z - p.share).transpose(1, 2);
-      at::Tensor wrong = (at::matmul(p.a, v).squeeze(3) - mine).square().sum(2).sqrt(), size = mine.square().sum(2).sqrt();
-      hooks.note("hook_pattern_residual", wrong / size.clamp_min(std::numeric_limits<float>::min()), {"batch", "head"});
-    }
-    if (!hooks.wants("hook_pattern")) return z;
-    // Keys count from the start of the sequence; those before this run lie in the incoming state.
-    const int64_t earlier = hooks.first_pos(), T = p.a.size(3);
-    at::Tensor used = hooks.apply("hook_pattern", earlier > 0 ? at::constant_pad_nd(p.a, {earlier, 0}) : p.a);
-    if (!hooks.changes("hook_pattern")) return z;
-    return at::matmul(used.slice(3, used.size(3) - T), v).squeeze(3).transpose(1, 2) + p.share;
+    return apply_implied(hooks, p.a, v, p.share.unsqueeze(3), z.unsqueeze(3)).squeeze(3);
   }
 
   int64_t d_model_, width_;

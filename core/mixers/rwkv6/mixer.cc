@@ -1,5 +1,6 @@
 #include <ATen/ATen.h>
 
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/projections.h"
 #include "core/mixers/recurrence_op.h"
 #include "core/mixers/recurrent_layer.h"
@@ -104,9 +105,7 @@ class Rwkv6 : public TokenMixer {
   const MixerInfo& info() const override { return info_; }
 
   at::Tensor forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const override {
-    if (in.x.dim() != 3 || in.x.size(2) != c_.d_model || in.x.size(1) < 1)
-      throw Error(StatusCode::kBadInput, "x has shape " + c10::str(in.x.sizes()) + ", expected [batch, pos, " +
-                                             std::to_string(c_.d_model) + "] with pos at least 1", "mixer rwkv6");
+    check_input(in, c_.d_model, "rwkv6");
     const TokenShift shift(in, state);
     auto project = [&](const char* role, Mix mix, const char* weight) {
       return project_heads(mixed(shift, role, mix), role, w_.at(weight), {}, c_.heads, c_.heads);
@@ -122,15 +121,12 @@ class Rwkv6 : public TokenMixer {
     r.u = w_.at("bonus");
     at::Tensor gate = at::silu(project("gate", kGate, "g_proj.linear.weight"));
 
-    RecurrentState s;
-    if (state)
-      if (auto it = state->tensors.find("S"); it != state->tensors.end()) s.S = it->second;
+    RecurrentState s{kept_tensor(state, "S"), {}};
     at::Tensor z = recurrence_.run(r, s, hooks, run).to(in.x.scalar_type());
     if (state) state->tensors["S"] = s.S;
     shift.keep(state);
     z = hooks.apply("hook_z", z);
-    if (run.read && z.size(1) != in.x.size(1))
-      gate = gate.index_select(1, at::tensor(*run.read, at::TensorOptions().dtype(at::kLong)).to(in.x.device()));
+    gate = only_read(gate, run);
     at::Tensor y = hooks.apply("hook_z_normalized",
                                group_norm(z, w_.at("g_norm.weight"), w_.at("g_norm.bias"), c_.norm_eps));
     return project_out(y * hooks.apply("hook_gate", gate), w_.at("o_proj.weight"), hooks);

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/projections.h"
 #include "core/mixers/recurrence_op.h"
 #include "core/mixers/recurrent_layer.h"
@@ -123,9 +124,7 @@ class Rwkv7 : public TokenMixer {
   const MixerInfo& info() const override { return info_; }
 
   at::Tensor forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const override {
-    if (in.x.dim() != 3 || in.x.size(2) != c_.d_model || in.x.size(1) < 1)
-      throw Error(StatusCode::kBadInput, "x has shape " + c10::str(in.x.sizes()) + ", expected [batch, pos, " +
-                                             std::to_string(c_.d_model) + "] with pos at least 1", "mixer rwkv7");
+    check_input(in, c_.d_model, "rwkv7");
     const TokenShift shift(in, state);
     RecurrenceInput r;
     r.q = hooks.apply("hook_q", project(shift, "q", "x_r", "r_proj.weight"));
@@ -140,17 +139,12 @@ class Rwkv7 : public TokenMixer {
     r.b = erase * rate;
     at::Tensor gate = low_rank(shift, "gate", "x_g", "g_lora", sigmoid_of);
 
-    RecurrentState s;
-    if (state)
-      if (auto it = state->tensors.find("S"); it != state->tensors.end()) s.S = it->second;
+    RecurrentState s{kept_tensor(state, "S"), {}};
     at::Tensor z = recurrence_.run(r, s, hooks, run).to(in.x.scalar_type());
     if (state) state->tensors["S"] = s.S;
     shift.keep(state);
     z = hooks.apply("hook_z", z);
-    if (run.read && z.size(1) != in.x.size(1)) {
-      at::Tensor index = at::tensor(*run.read, at::TensorOptions().dtype(at::kLong)).to(in.x.device());
-      for (at::Tensor* t : {&r.q, &r.k, &r.v, &gate}) *t = t->index_select(1, index);
-    }
+    for (at::Tensor* t : {&r.q, &r.k, &r.v, &gate}) *t = only_read(*t, run);
     at::Tensor y = hooks.apply("hook_z_normalized",
                                group_norm(z, w_.at("g_norm.weight"), w_.at("g_norm.bias"), c_.norm_eps));
     at::Tensor bonus = hooks.apply("hook_bonus", (r.q * r.k * w_.at("r_k")).sum(-1, true) * r.v);

@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "core/mixers/composite.h"
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/projections.h"
 #include "core/mixers/recurrent_layer.h"
 #include "core/mixers/registry.h"
@@ -112,9 +113,7 @@ class SharedAttentionMamba2 : public TokenMixer {
   const MixerInfo& info() const override { return info_; }
 
   at::Tensor forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const override {
-    if (in.x.dim() != 3 || in.x.size(2) != c_.d_model || in.x.size(1) < 1)
-      throw Error(StatusCode::kBadInput, "x has shape " + c10::str(in.x.sizes()) + ", expected [batch, pos, " +
-                  std::to_string(c_.d_model) + "] with pos at least 1", std::string("mixer ") + kKind);
+    check_input(in, c_.d_model, kKind);
     leave(in, state);
     MixerInput own;
     own.x = in.x;

@@ -7,10 +7,12 @@
 #include <map>
 
 #include "core/base/status.h"
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/projections.h"
 #include "core/mixers/registry.h"
 #include "core/mixers/rope.h"
 #include "core/mixers/softmax_attention/attention.h"
+#include "core/mixers/softmax_attention/kept.h"
 #include "core/mixers/softmax_attention/parts.h"
 
 namespace microtome::mixers {
@@ -175,21 +177,6 @@ std::vector<WeightSpec> weight_specs(const Params& params, int64_t d_model) {
   return out;
 }
 
-// Joins what was kept with what is new. A split input makes k and v one a query head; the other part then follows.
-at::Tensor join(const MixerState* state, const char* name, const at::Tensor& now) {
-  if (!state) return now;
-  auto it = state->tensors.find(name);
-  if (it == state->tensors.end() || !it->second.defined()) return now;
-  const at::Tensor& before = it->second;
-  const bool fits = before.dim() == 4 && before.size(0) == now.size(0) && before.size(3) == now.size(3) &&
-                    (before.size(2) % now.size(2) == 0 || now.size(2) % before.size(2) == 0);
-  if (!fits)
-    throw Error(StatusCode::kBadInput, "the state has shape " + c10::str(before.sizes()) +
-                ", which does not continue " + c10::str(now.sizes()), std::string(kKind) + " state '" + name + "'");
-  const int64_t heads = std::max(before.size(2), now.size(2));
-  return at::cat({repeat_heads(before.to(now.options()), heads), repeat_heads(now, heads)}, 1);
-}
-
 // Rotates queries of chosen positions: each unbroken run of them at its own first position.
 at::Tensor rotate_rows(const at::Tensor& q, const QueryRows& rows, int64_t first_pos, int64_t length, const Rope& rope) {
   if (!rows.read) return rope.turn(q, first_pos, length);
@@ -207,14 +194,7 @@ class SoftmaxAttention : public TokenMixer {
  public:
   SoftmaxAttention(const Params& params, int64_t d_model, WeightMap weights)
       : info_(make_info(params, d_model)), c_(read_config(params, d_model)), d_model_(d_model), w_(std::move(weights)) {
-    for (const WeightSpec& spec : weight_specs(params, d_model)) {
-      auto it = w_.find(spec.name);
-      if (it == w_.end() || !it->second.defined())
-        throw Error(StatusCode::kBadInput, "the weight is missing", std::string(kKind) + " '" + spec.name + "'");
-      if (it->second.sizes() != at::IntArrayRef(spec.shape))
-        throw Error(StatusCode::kBadInput, "the weight has shape " + c10::str(it->second.sizes()) + ", expected " +
-                    c10::str(at::IntArrayRef(spec.shape)), std::string(kKind) + " '" + spec.name + "'");
-    }
+    require_weights(w_, weight_specs(params, d_model), kKind);
     options_.scale = c_.scale;
     options_.softcap = c_.softcap;
     options_.window = c_.window;
@@ -257,8 +237,8 @@ class SoftmaxAttention : public TokenMixer {
       q = hooks.apply("hook_rot_q", rotate_rows(q, rows, first_pos, length, c_.rope));
       k = hooks.apply("hook_rot_k", c_.rope.turn(k, first_pos, length));
     }
-    k = join(state, "k", k);
-    v = join(state, "v", v);
+    k = join_kept(state, "k", k, kKind);
+    v = join_kept(state, "v", v, kKind);
     rows.past = past;
     if (state) keep(*state, k, v);
     at::Tensor z = hooks.apply("hook_z", attend(q, k, v, hooks, run.form, rows, first_pos));
@@ -271,9 +251,7 @@ class SoftmaxAttention : public TokenMixer {
 
  private:
   void check(const MixerInput& in, const MixerState* state, const MixerRun& run, QueryRows& rows) const {
-    if (!in.x.defined() || in.x.dim() != 3 || in.x.size(2) != d_model_)
-      throw Error(StatusCode::kBadInput, "x has shape " + (in.x.defined() ? c10::str(in.x.sizes()) : "none") +
-                  ", expected [batch, pos, " + std::to_string(d_model_) + "]", kKind);
+    check_input(in, d_model_, kKind);
     if (state && !c_.causal)
       throw Error(StatusCode::kUnsupported, "attention in both directions keeps no state between runs", kKind,
                   "run the whole sequence at once");

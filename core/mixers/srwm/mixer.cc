@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 
 #include "core/mixers/case_list.h"
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/memory_layer.h"
 #include "core/mixers/pattern_layer.h"
 #include "core/mixers/projections.h"
@@ -63,9 +64,7 @@ class Srwm : public TokenMixer {
   const MixerInfo& info() const override { return info_; }
 
   at::Tensor forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const override {
-    if (in.x.dim() != 3 || in.x.size(2) != c_.d_model || in.x.size(1) < 1)
-      throw Error(StatusCode::kBadInput, "x has shape " + c10::str(in.x.sizes()) + ", expected [batch, pos, " +
-                                             std::to_string(c_.d_model) + "] with pos at least 1", "mixer srwm");
+    check_input(in, c_.d_model, "srwm");
     if (run.form == MixerForm::kRecurrent || run.form == MixerForm::kChunk)
       throw Error(StatusCode::kUnsupported, std::string("there is no form '") + form_name(run.form) + "'", "mixer srwm",
                   "use naive or auto: each token's write depends on all before it");
@@ -90,14 +89,8 @@ class Srwm : public TokenMixer {
       const at::Tensor& first = w_.at(where.first);
       at::Tensor start = first.to(x.scalar_type()).unsqueeze(0);
       start = start.expand({x.size(0), first.size(0), first.size(1), first.size(2)});
-      *where.second = start;
-      if (!state) continue;
-      auto it = state->tensors.find(name);
-      if (it == state->tensors.end() || !it->second.defined()) continue;
-      if (it->second.sizes() != start.sizes())
-        throw Error(StatusCode::kBadInput, std::string("the incoming state ") + name + " has shape " +
-                    c10::str(it->second.sizes()) + ", expected " + c10::str(start.sizes()), "mixer srwm");
-      *where.second = it->second.to(x.options());
+      at::Tensor kept = kept_tensor(state, name, start.sizes(), x.options(), kKind);
+      *where.second = kept.defined() ? kept : start;
     }
     return s;
   }

@@ -1,6 +1,7 @@
 #include <ATen/ATen.h>
 
 #include "core/mixers/case_list.h"
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/memory_layer.h"
 #include "core/mixers/pattern_layer.h"
 #include "core/mixers/projections.h"
@@ -82,11 +83,8 @@ class TitansLinear : public TokenMixer {
   const MixerInfo& info() const override { return info_; }
 
   at::Tensor forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const override {
-    if (in.x.dim() != 3 || in.x.size(2) != c_.d_model || in.x.size(1) < 1)
-      throw Error(StatusCode::kBadInput, "x has shape " + c10::str(in.x.sizes()) + ", expected [batch, pos, " +
-                                             std::to_string(c_.d_model) + "] with pos at least 1", "mixer titans_linear");
-    if (run.form == MixerForm::kRecurrent)
-      throw Error(StatusCode::kUnsupported, "there is no recurrent form", "mixer titans_linear", "use naive, chunk or auto");
+    check_input(in, c_.d_model, "titans_linear");
+    refuse_recurrent_form(run, "titans_linear");
     TitansInput a;
     a.q = by_head(in, "q", hooks);
     a.k = by_head(in, "k", hooks);
@@ -119,18 +117,11 @@ class TitansLinear : public TokenMixer {
     return at_least_float32(project_heads(in, role, w_.at(name + ".weight"), w_.at(name + ".bias"), c_.heads, c_.heads));
   }
   TitansState take(const MixerState* state, const at::Tensor& q) const {
-    auto find = [&](const char* name) {
-      if (!state) return at::Tensor();
-      auto it = state->tensors.find(name);
-      return it == state->tensors.end() || !it->second.defined() ? at::Tensor() : it->second.to(q.options());
-    };
-    TitansState s{find("M"), find("S"), find("frozen")};
-    const std::vector<int64_t> want = {q.size(0), c_.heads, c_.d, c_.d};
-    if (s.M.defined() && s.M.sizes() != at::IntArrayRef(want))
-      throw Error(StatusCode::kBadInput, "the incoming state M has shape " + c10::str(s.M.sizes()) + ", expected " +
-                                             c10::str(at::IntArrayRef(want)), "mixer titans_linear");
+    const std::vector<int64_t> shape = {q.size(0), c_.heads, c_.d, c_.d};
+    auto kept = [&](const char* name) { return kept_tensor(state, name, shape, q.options(), kKind); };
+    TitansState s{kept("M"), kept("S"), kept("frozen")};
     if (s.M.defined() && s.S.defined() && s.frozen.defined()) return s;
-    s.M = w_.at("M0").to(q.scalar_type()).unsqueeze(0).expand({q.size(0), c_.heads, c_.d, c_.d});
+    s.M = w_.at("M0").to(q.scalar_type()).unsqueeze(0).expand(shape);
     s.S = at::zeros_like(s.M);
     s.frozen = s.M;
     return s;

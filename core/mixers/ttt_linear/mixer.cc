@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "core/mixers/case_list.h"
+#include "core/mixers/hooked_run.h"
 #include "core/mixers/memory_layer.h"
 #include "core/mixers/pattern_layer.h"
 #include "core/mixers/projections.h"
@@ -90,11 +91,8 @@ class TttLinear : public TokenMixer {
   const MixerInfo& info() const override { return info_; }
 
   at::Tensor forward(const MixerInput& in, MixerState* state, HookScope& hooks, const MixerRun& run) const override {
-    if (in.x.dim() != 3 || in.x.size(2) != c_.d_model || in.x.size(1) < 1)
-      throw Error(StatusCode::kBadInput, "x has shape " + c10::str(in.x.sizes()) + ", expected [batch, pos, " +
-                                             std::to_string(c_.d_model) + "] with pos at least 1", "mixer ttt_linear");
-    if (run.form == MixerForm::kRecurrent)
-      throw Error(StatusCode::kUnsupported, "there is no recurrent form", "mixer ttt_linear", "use naive, chunk or auto");
+    check_input(in, c_.d_model, "ttt_linear");
+    refuse_recurrent_form(run, "ttt_linear");
     auto point = [&](const char* role) {
       at::Tensor x = project_heads(in, role, w_.at(std::string(role) + "_proj.weight"), {}, c_.heads, c_.heads);
       return heads_first(at_least_float32(hooks.apply(std::string("hook_") + role, x)));
@@ -124,16 +122,17 @@ class TttLinear : public TokenMixer {
 
  private:
   TttState take(const MixerState* state, const at::Tensor& q) const {
-    auto find = [&](const char* name) {
-      if (!state) return at::Tensor();
-      auto it = state->tensors.find(name);
-      return it == state->tensors.end() || !it->second.defined() ? at::Tensor() : it->second.to(q.options());
-    };
     const int64_t B = q.size(0);
-    TttState s{find("W"), find("b"), find("k"), find("u")};
-    if (s.W.defined() && s.W.sizes() != at::IntArrayRef({B, c_.heads, c_.d, c_.d}))
-      throw Error(StatusCode::kBadInput, "the incoming state W has shape " + c10::str(s.W.sizes()), "mixer ttt_linear");
-    if (s.W.defined() && s.bias.defined() && s.k.defined() && s.u.defined()) return s;
+    auto kept = [&](const char* name, at::IntArrayRef shape) { return kept_tensor(state, name, shape, q.options(), kKind); };
+    TttState s{kept("W", {B, c_.heads, c_.d, c_.d}), kept("b", {B, c_.heads, 1, c_.d}), kept_tensor(state, "k"),
+               kept_tensor(state, "u")};
+    if (s.W.defined() && s.bias.defined() && s.k.defined() && s.u.defined()) {
+      // The begun mini-batch, as many tokens in both.
+      const std::vector<int64_t> begun = {B, c_.heads, s.k.dim() == 4 ? s.k.size(2) : 0, c_.d};
+      s.k = kept("k", begun);
+      s.u = kept("u", begun);
+      return s;
+    }
     s.W = w_.at("W1").to(q.scalar_type()).unsqueeze(0).expand({B, c_.heads, c_.d, c_.d});
     s.bias = w_.at("b1").to(q.scalar_type()).unsqueeze(0).expand({B, c_.heads, 1, c_.d});
     s.k = s.u = q.slice(2, 0, 0);

@@ -23,7 +23,7 @@ using testing::run_whole;
 
 const char* const kModels[] = {"hf-gpt2",
                                "hf-llama",
-                               "fla-linear_attn",
+                               "fla-linear_attn-elu-norm",
                                "fla-retnet",
                                "fla-gla-shortconv-gqa",
                                "fla-delta_net-negeig-gate",

@@ -131,7 +131,7 @@ TEST_P(Keeping, StatesAreTheModelsAndEigenvaluesThoseOfItsRecurrence) {
   }
 }
 INSTANTIATE_TEST_SUITE_P(Models, Keeping,
-                         ::testing::Values("fla-linear_attn", "fla-retnet", "fla-gla", "fla-gla-shortconv-gqa", "fla-delta_net-negeig-gate",
+                         ::testing::Values("fla-linear_attn-elu-norm", "fla-retnet", "fla-gla", "fla-gla-shortconv-gqa", "fla-delta_net-negeig-gate",
                                            "fla-gated_deltanet", "fla-gated_deltanet-gva-negeig", "fla-hybrid-gated_deltanet-swa",
                                            "zoo-gated_deltanet"),
                          [](const auto& i) {
