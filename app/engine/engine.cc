@@ -138,6 +138,11 @@ class CoreEngine final : public Engine {
     return read_logits(grid.cell_logits(0, cell.layer, cell.pos, cell.head)[0], m.tokenizer.get(), top, asked);
   }
 
+  std::unique_ptr<CircuitMeter> circuit_meter(const OpenModel& model, const Dataset& dataset,
+                                              const CircuitMeterOptions& options) override {
+    throw Error(StatusCode::kUnsupported, "circuits cannot be measured yet", "circuit");
+  }
+
   RunOutcome run(const OpenModel& model, const Dataset& dataset, const RunSettings& settings, ResultStore* store,
                  Progress& progress, const PreviewFn& preview) override {
     return run_analysis(known_.registry, loaded(model), dataset, settings, store, progress, preview);

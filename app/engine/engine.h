@@ -12,6 +12,7 @@
 
 #include "analysis/analysis_info.h"
 #include "analysis/run_request.h"
+#include "app/engine/circuit_meter.h"
 #include "core/base/artifact.h"
 #include "core/base/params.h"
 #include "core/base/progress.h"
@@ -116,6 +117,10 @@ class Engine {
   // The same run with one cell of a patching grid changed. pair: tokenised, clean and corrupted of one length.
   virtual NextTokens patched_tokens(const OpenModel& model, const PromptPair& pair, const CellRequest& cell, int64_t top,
                                     const std::vector<int64_t>& asked) = 0;
+
+  // model and dataset outlive the meter.
+  virtual std::unique_ptr<CircuitMeter> circuit_meter(const OpenModel& model, const Dataset& dataset,
+                                                      const CircuitMeterOptions& options) = 0;
 
   // As `microtome run`: answered from the store where it can, items commit one by one, resumes.
   virtual RunOutcome run(const OpenModel& model, const Dataset& dataset, const RunSettings& settings,

@@ -59,12 +59,14 @@ struct Text {
 
 struct Circuit {
   struct Node { std::string name; bool in_graph = true; double score = 0; };
-  struct Edge { std::string from, to; bool in_graph = true; double score = 0; };
+  struct Edge { std::string from, to; bool in_graph = true; double score = 0; };   // to: "a1.h0<q>", "m2", "logits"
+  struct Group { std::string name; std::vector<std::string> nodes; };              // named by a person or an analysis
   std::string name, title;
   int64_t n_layers = 0, n_heads = 0, d_model = 0;
   bool parallel_attn_mlp = false;
   std::vector<Node> nodes;
   std::vector<Edge> edges;
+  std::vector<Group> groups;
 };
 
 using Artifact = std::variant<Table, TensorMap, Series, Text, Circuit>;
