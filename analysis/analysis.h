@@ -34,6 +34,13 @@ class AnalysisRun {
   virtual ~AnalysisRun() = default;
   virtual int64_t item_count() const = 0;
   virtual std::string item_title(int64_t item) const = 0;
+  // Called before run_item with what the items before it gave, whether they ran now or were stored: for work that goes on
+  // from item to item (a search, an evaluation of what was found). What an item gives may depend on these and on nothing
+  // else that happened.
+  virtual void before_item(int64_t item, const std::vector<std::vector<NamedArray>>& so_far) {
+    (void)item;
+    (void)so_far;
+  }
   // Must not depend on which items ran before: a resumed run gives the same numbers. Random draws use
   // item_seed(input.seed, item). Calls progress.step() at least once a batch.
   virtual std::vector<NamedArray> run_item(int64_t item, Progress& progress) = 0;

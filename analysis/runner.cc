@@ -125,7 +125,12 @@ RunOutcome run_analysis(const analyses::Registry& registry, const LoadedModel& l
   spec.analysis_version = kind->info.version;
   for (const ParamSpec& p : schema.specs) {
     if (!input.params.has(p.name)) continue;
-    (p.affects_answer ? spec.answer_params : spec.cost_params)[p.name] = param_text(input.params.values().at(p.name));
+    std::string text = param_text(input.params.values().at(p.name));
+    if (p.is_file && !text.empty()) {
+      spec.cost_params[p.name + "_path"] = text;
+      text = "sha256:" + sha256_hex(read_text_file(text).value());
+    }
+    (p.affects_answer ? spec.answer_params : spec.cost_params)[p.name] = std::move(text);
   }
   spec.model_path = loaded.folder;
   spec.model_name = loaded.name;
@@ -199,6 +204,7 @@ RunOutcome run_analysis(const analyses::Registry& registry, const LoadedModel& l
                                      static_cast<double>(i + 1) / static_cast<double>(items));
       for (;;) {
         try {
+          run->before_item(i, results);
           slot = run->run_item(i, part);
           break;
         } catch (const std::exception& e) {

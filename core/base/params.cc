@@ -98,7 +98,7 @@ ParamSpec::Type type_of(const std::string& word, const std::string& name, const 
   if (word == "bool") return ParamSpec::Type::kBool;
   if (word == "int") return ParamSpec::Type::kInt;
   if (word == "float") return ParamSpec::Type::kFloat;
-  if (word == "string") return ParamSpec::Type::kString;
+  if (word == "string" || word == "file") return ParamSpec::Type::kString;
   if (word == "choice") return ParamSpec::Type::kChoice;
   malformed("parameter '" + name + "' has the unknown type " + in_quotes(word), where);
 }
@@ -146,6 +146,7 @@ ParamSpec read_spec(const Json& entry, const std::string& where) {
   if (spec.name.empty()) malformed("a parameter has no name", where);
   spec.help = json_string(entry, "help", where);
   spec.type = type_of(json_string(entry, "type", where), spec.name, where);
+  spec.is_file = json_string(entry, "type", where) == "file";
   const std::string affects = json_string(entry, "affects", where);
   if (affects != "answer" && affects != "cost") malformed("'affects' of '" + spec.name + "'", where);
   spec.affects_answer = affects == "answer";

@@ -60,6 +60,7 @@ struct ParamSpec {
   std::optional<double> min, max;            // inclusive, numbers only
   std::vector<std::string> choices;          // kChoice
   bool affects_answer = true;                // false: cost only (batch size and the like); not part of a run's key
+  bool is_file = false;                      // a text that names a file (or is empty): what is in it affects the answer, its name does not
 };
 
 struct ParamSchema {
@@ -67,7 +68,7 @@ struct ParamSchema {
   const ParamSpec* find(const std::string& name) const;
 };
 
-// params.json: {"params": [{"name","type":"bool|int|float|string|choice","default","range":[lo,hi]?,"choices":[..]?,
+// params.json: {"params": [{"name","type":"bool|int|float|string|choice|file","default","range":[lo,hi]?,"choices":[..]?,
 // "help","affects":"answer|cost"}]}. A malformed schema is Error(kInternal): it ships with the program.
 ParamSchema parse_param_schema(const std::string& json_text, const std::string& where);
 // "key=value" texts to typed values with defaults filled in. An unknown name lists the known ones; a value out of range

@@ -13,12 +13,6 @@ namespace {
 
 constexpr const char* kRoles[3] = {"q", "k", "v"};
 
-std::string shape_text(at::IntArrayRef sizes) {
-  std::string out = "[";
-  for (size_t i = 0; i < sizes.size(); ++i) out += (i ? ", " : "") + std::to_string(sizes[i]);
-  return out + "]";
-}
-
 // Channels of a depthwise weight or window by head, each head `times` times (k and v that split inputs left ungrouped).
 at::Tensor repeat_channels(const at::Tensor& t, int64_t axis, int64_t heads, int64_t times) {
   if (!t.defined() || times == 1) return t;
@@ -53,7 +47,8 @@ const at::Tensor& RecurrentLayer::weight(const std::string& name) const {
   return it->second;
 }
 
-void RecurrentLayer::convolve(at::Tensor (&qkv)[3], MixerState* state, HookScope& hooks) const {
+void RecurrentLayer::convolve(at::Tensor (&qkv)[3], const at::Tensor (&early)[3], MixerState* state,
+                              HookScope& hooks) const {
   const int64_t stored[3] = {config_.q_heads, config_.k_heads * config_.steps, config_.v_heads * config_.steps};
   const int parts = config_.conv_v ? 3 : 2;
   at::Tensor weights[3], biases[3], before[3], windows[3];
@@ -68,9 +63,18 @@ void RecurrentLayer::convolve(at::Tensor (&qkv)[3], MixerState* state, HookScope
     // A window kept by a run with grouped heads, read by one without.
     if (before[i].defined() && before[i].dim() == 3 && before[i].size(2) * times == channels)
       before[i] = repeat_channels(before[i], 2, stored[i], times);
-    at::Tensor flat = qkv[i].flatten(2);
-    if (windows_wanted) windows[i] = conv_windows(flat, config_.conv_size, before[i]);
-    at::Tensor y = short_conv(flat, weights[i], biases[i], &before[i], i == 2 || config_.conv_silu_qk);
+    const bool silu = i == 2 || config_.conv_silu_qk;
+    at::Tensor own = qkv[i].flatten(2), flat = early[i].defined() ? early[i].flatten(2) : own;
+    if (windows_wanted) {
+      windows[i] = conv_windows(flat, config_.conv_size, before[i]);
+      if (early[i].defined()) windows[i] = at::cat({windows[i].slice(3, 0, config_.conv_size - 1), own.unsqueeze(3)}, 3);
+    }
+    at::Tensor y = short_conv(flat, weights[i], biases[i], &before[i], silu && !early[i].defined());
+    if (early[i].defined()) {
+      // The taps are a sum, so the token's own is put in place of what `early` has there.
+      y = y + (own - flat) * at_least_float32(weights[i]).select(2, config_.conv_size - 1).select(1, 0).to(y.scalar_type());
+      if (silu) y = at::silu(y);
+    }
     qkv[i] = y.view({y.size(0), y.size(1), heads, channels / heads});
     if (state && before[i].size(1) > 0) state->tensors["conv_" + role] = before[i];
   }
@@ -141,7 +145,17 @@ at::Tensor RecurrentLayer::forward(const MixerInput& in, MixerState* state, Hook
   at::Tensor qkv[3] = {project_heads(in, "q", projection(0), {}, c.q_heads, c.heads),
                        project_steps(in, "k", projection(1), c.k_heads),
                        project_steps(in, "v", projection(2), c.v_heads)};
-  if (c.conv_size) convolve(qkv, state, hooks);
+  if (c.conv_size) {
+    const int64_t widths[3] = {c.q_heads, c.k_heads, c.v_heads};
+    at::Tensor early[3];
+    for (int i = 0; i < (c.conv_v ? 3 : 2); ++i) {
+      const std::string role = std::string(kRoles[i]) + "_conv";
+      if (!in.split.count(role)) continue;
+      early[i] = i == 0 ? project_heads(in, role, projection(0), {}, c.q_heads, c.heads) : project_steps(in, role, projection(i), widths[i]);
+      if (qkv[i].size(2) != early[i].size(2)) qkv[i] = qkv[i].repeat_interleave(early[i].size(2) / qkv[i].size(2), 2);
+    }
+    convolve(qkv, early, state, hooks);
+  }
 
   RecurrenceInput r;
   r.steps = c.steps;

@@ -100,7 +100,8 @@ class RecurrentLayer : public TokenMixer {
 
  private:
   at::Tensor weight_of(const std::string& name) const;
-  void convolve(at::Tensor (&qkv)[3], MixerState* state, HookScope& hooks) const;
+  // early: what the earlier taps read where that is split off; undefined: the same as the token's own tap.
+  void convolve(at::Tensor (&qkv)[3], const at::Tensor (&early)[3], MixerState* state, HookScope& hooks) const;
   at::Tensor gate(const MixerInput& in) const;
   at::Tensor output(const at::Tensor& z, const at::Tensor& gate, HookScope& hooks) const;
 

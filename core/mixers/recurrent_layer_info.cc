@@ -96,6 +96,11 @@ MixerInfo layer_info(const RecurrentLayerConfig& c) {
   info.d_v = c.head_v;
   info.forms = {MixerForm::kNaive, MixerForm::kChunk};
   info.inputs = {"q", "k", "v"};
+  if (c.conv_size > 1) {
+    // What the convolution's earlier taps read; without a split input of their own they read what the token's own tap does.
+    info.inputs.insert(info.inputs.end(), {"q_conv", "k_conv"});
+    if (c.conv_v) info.inputs.push_back("v_conv");
+  }
   if (c.beta_input) info.inputs.push_back("beta");
   if (c.decay_input) info.inputs.push_back("decay");
   if (!c.gate.empty()) info.inputs.push_back("gate");

@@ -60,9 +60,10 @@ at::Tensor Block::forward(at::Tensor x, MixerState* state, HookRun& run, MixerRu
   HookScope ln1 = here.sibling(prefix_ + ".ln1"), ln2 = here.sibling(prefix_ + ".ln2");
   const bool post_norm = config_.wiring == Wiring::kPostNorm, any = here.any();
   x = here.apply("hook_resid_pre", x);
-  at::Tensor normed = post_norm ? x : ln1_(x, &ln1);
+  at::Tensor mixer_in = any && here.wants("hook_mixer_in") ? here.apply("hook_mixer_in", x) : x;
+  at::Tensor normed = post_norm ? mixer_in : ln1_(mixer_in, &ln1);
   if (any) how.read.reset();
-  at::Tensor attn_out = mix(x, normed, state, here, how, shared);
+  at::Tensor attn_out = mix(mixer_in, normed, state, here, how, shared);
   if (how.read) {
     at::Tensor index = position_index(*how.read, x.device());
     // A mixer that cannot leave positions out returns them all. (Equal counts: the mixer gave exactly `read`.)

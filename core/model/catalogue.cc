@@ -34,6 +34,7 @@ HookCatalogue build_catalogue(const ModelConfig& c) {
     std::string b = "blocks." + std::to_string(i) + ".";
     MixerInfo info = mixer_info_of(l, d);
     wide(b + "hook_resid_pre", d, "d_model");
+    out.add({b + "hook_mixer_in", {"batch", "pos", "d_model"}, {-1, -1, d}, true, "what the token mixer reads, before the norm"});
     norm(b + "ln1", l.norm1);
     for (const std::string& role : info.inputs)
       out.add({b + "hook_" + role + "_input", {"batch", "pos", "head", "d_model"}, {-1, -1, info.heads, d}, true,

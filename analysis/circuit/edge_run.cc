@@ -1,0 +1,245 @@
+#include "analysis/circuit/edge_run.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+
+#include "analysis/circuit/sources.h"
+#include "analysis/engine/layers.h"
+
+namespace microtome::circuit {
+namespace {
+
+using engine::block_point;
+
+// Inputs of nodes that lead nowhere need no correction, whatever is cut at them: what they write is not read.
+at::Tensor live_inputs(const Graph& graph, const at::Tensor& inside) {
+  const int64_t sources = graph.source_count(), inputs = graph.input_count(), circuits = inside.size(0);
+  at::Tensor out = at::zeros({circuits, inputs}, at::kBool);
+  const bool* in = inside.const_data_ptr<bool>();
+  bool* live = out.mutable_data_ptr<bool>();
+  for (int64_t c = 0; c < circuits; ++c) {
+    std::vector<bool> leads(static_cast<size_t>(sources), false);
+    for (int64_t i = inputs - 1; i >= 0; --i) {
+      const Input& to = graph.inputs()[static_cast<size_t>(i)];
+      if (to.node >= 0 && !leads[static_cast<size_t>(to.node)]) continue;
+      live[c * inputs + i] = true;
+      for (int64_t k = 0; k < to.sources; ++k)
+        if (in[(c * sources + k) * inputs + i]) leads[static_cast<size_t>(k)] = true;
+    }
+  }
+  return out;
+}
+
+}  // namespace
+
+Outside parse_outside(const std::string& name) {
+  if (name == "corrupted") return Outside::kCorrupted;
+  if (name == "zero") return Outside::kZero;
+  if (name == "mean") return Outside::kMean;
+  throw Error(StatusCode::kBadInput, "'" + name + "' is not known as what cut edges carry", "outside", "use corrupted, zero or mean");
+}
+
+at::Tensor mean_sources(const Graph& graph, const AnalysisInput& input) {
+  at::NoGradGuard no_grad;
+  at::Tensor total;
+  int64_t count = 0;
+  for (const engine::PromptGroup& g : engine::group_prompts(input, false, 64)) {
+    HookPlan plan;
+    plan.form = input.form;
+    plan.logits = false;
+    capture_sources(graph, plan);
+    at::Tensor s = captured_sources(graph, graph.model().forward(g.clean, plan).cache).to(at::kDouble).sum({0, 2});
+    total = total.defined() ? total + s : s;
+    count += g.clean.numel();
+  }
+  return (total / static_cast<double>(count)).to(graph.model().dtype());
+}
+
+struct EdgeRunner::Impl {
+  const Graph& graph;
+  const Model& model;
+  MixerForm form;
+  engine::Metric metric;
+  at::Tensor tokens;                   // [prompt, pos] from `first` on
+  int64_t first = 0, length = 0, prompts = 0, width = 0;
+  RunState prefix;                     // after the tokens that do not differ
+  std::vector<at::Tensor> residual;    // of the clean run before each layer and behind the last: [prompt, pos, d_model]
+  at::Tensor outside;                  // [source, prompt, pos, d_model]
+  at::Tensor shift;                    // outside - clean
+  at::Tensor clean, clean_logits;
+
+  Impl(const Graph& g, const AnalysisInput& input, const engine::PromptGroup& group, const std::string& name, Outside kind, const at::Tensor& means)
+      : graph(g), model(g.model()), form(input.form), metric(name, input, group) {
+    if (metric.needs_all_positions())
+      throw Error(StatusCode::kBadInput, "the metric 'loss' reads every position, circuits are measured at the last one", "metric",
+                  "choose logit_diff, answer_logprob, kl or greater_than");
+    at::NoGradGuard no_grad;
+    length = group.length;
+    prompts = group.clean.size(0);
+    width = model.config().d_model;
+    if (kind == Outside::kCorrupted && model.config().causal()) first = std::min(group.first_difference, length - 1);
+    if (first > 0) {
+      HookPlan quiet;
+      quiet.form = form;
+      quiet.logits = false;
+      prefix.length = length;
+      model.forward(group.clean.slice(1, 0, first), quiet, &prefix);
+    }
+    tokens = group.clean.slice(1, first);
+    at::Tensor own = look(tokens, true);
+    if (kind == Outside::kCorrupted) outside = look(group.corrupted.slice(1, first), false);
+    else if (kind == Outside::kZero) outside = at::zeros_like(own);
+    else outside = means.to(own.options()).view({means.size(0), 1, 1, width}).expand(own.sizes()).contiguous();
+    shift = outside - own;
+  }
+
+  RunState start(int64_t copies, int64_t from_layer, const at::Tensor& x) const {
+    RunState state;
+    if (first > 0) state = prefix.select_batch(at::arange(prompts, at::kLong).repeat({copies}));
+    state.keep = false;
+    state.length = length;
+    state.first_layer = from_layer;
+    state.residual = x;
+    return state;
+  }
+
+  // What every source writes from `first` on: [source, prompt, pos, d_model].
+  at::Tensor look(const at::Tensor& ids, bool is_clean) {
+    HookPlan plan;
+    plan.form = form;
+    plan.logit_positions = std::vector<int64_t>{-1};
+    if (!is_clean) plan.logits = false;
+    capture_sources(graph, plan);
+    if (is_clean)
+      for (int64_t l = 0; l < engine::layer_count(model); ++l) plan.capture(block_point(l, "hook_resid_pre"));
+    if (is_clean) plan.capture(block_point(engine::layer_count(model) - 1, "hook_resid_post"));
+    RunState state = start(1, 0, {});
+    ForwardResult r = model.forward(ids, plan, &state);
+    if (is_clean) {
+      for (int64_t l = 0; l < engine::layer_count(model); ++l) residual.push_back(r.cache.get(block_point(l, "hook_resid_pre")));
+      residual.push_back(r.cache.get(block_point(engine::layer_count(model) - 1, "hook_resid_post")));
+      clean_logits = r.logits.select(1, 0);
+      if (metric.needs_reference()) metric.set_reference(clean_logits);
+      clean = metric.last(clean_logits).to(at::kCPU, at::kDouble);
+    }
+    return captured_sources(graph, r.cache).transpose(0, 1).contiguous();
+  }
+
+  int64_t tokens_here() const { return tokens.size(1); }
+
+  // The run of `circuits` circuits from a layer on. cut: weight of each edge's replacement [circuit, input, source] on the
+  // device; wanted(reader) and needed(writer) say where anything is cut.
+  at::Tensor run(const at::Tensor& cut, int64_t circuits, int64_t from_layer, const std::vector<char>& wanted,
+                 const std::vector<char>& needed, bool soft) {
+    const int64_t shared = graph.sources_before(from_layer), own = graph.source_count() - shared;
+    const int64_t flat = prompts * tokens_here() * width;
+    at::Tensor early = shift.narrow(0, 0, shared).reshape({shared, flat});
+    at::Tensor late;                                   // [circuit, source, prompt * pos * d_model]
+    std::vector<std::pair<int64_t, at::Tensor>> parts; // of a run that is differentiated: a block a writer
+    HookPlan plan;
+    plan.form = form;
+    plan.logit_positions = std::vector<int64_t>{-1};
+    std::map<std::string, at::Tensor> scales;
+    const bool runs = from_layer < engine::layer_count(model);
+    if (!soft && own > 0 && runs) late = at::empty({circuits, own, flat}, shift.options());
+
+    for (size_t i = 0; i < graph.writers().size(); ++i) {
+      const Writers& w = graph.writers()[i];
+      if (w.first < shared || !needed[i]) continue;
+      const std::string scale = post_scale_hook(graph, w);
+      auto note = [&, w, scale](const at::Tensor& value) {
+        at::Tensor part = contribution(graph, w, value, scale.empty() ? at::Tensor() : scales.at(scale));   // [row, n, pos, d]
+        at::Tensor delta = outside.narrow(0, w.first, w.count).unsqueeze(0) -
+                           part.unflatten(0, {circuits, prompts}).transpose(1, 2);                          // [circuit, n, prompt, pos, d]
+        if (soft) parts.push_back({w.first, delta.flatten(2)});
+        else late.narrow(1, w.first - shared, w.count).copy_(delta.flatten(2));
+      };
+      if (scale.empty()) {
+        plan.edit(w.hook, [note](const at::Tensor& v, int64_t) { note(v); return v; });
+      } else {
+        // The norm behind the heads comes after them; what they write is known when both are.
+        auto result = std::make_shared<at::Tensor>();
+        plan.edit(w.hook, [result](const at::Tensor& v, int64_t) { *result = v; return v; });
+        plan.edit(scale, [&scales, scale, result, note](const at::Tensor& v, int64_t) {
+          scales[scale] = v;
+          note(*result);
+          return v;
+        });
+      }
+    }
+    auto corrected = [&](const Readers& r, const at::Tensor& value) {
+      at::Tensor weights = cut.narrow(1, r.first, r.count).narrow(2, 0, r.sources);                        // [circuit, n, source]
+      const int64_t before = std::min(shared, r.sources);
+      at::Tensor sum = at::matmul(weights.narrow(2, 0, before).reshape({circuits * r.count, before}), early.narrow(0, 0, before)).view({circuits, r.count, flat});
+      if (!soft && r.sources > shared && late.defined())
+        sum = sum.baddbmm_(weights.narrow(2, shared, r.sources - shared), late.narrow(1, 0, r.sources - shared));
+      for (const auto& [at_, block] : parts)
+        if (at_ < r.sources) sum = sum + at::bmm(weights.narrow(2, at_, block.size(1)), block);
+      sum = sum.view({circuits, r.count, prompts, tokens_here(), width}).permute({0, 2, 3, 1, 4}).flatten(0, 1);
+      return value + (r.by_head ? sum : sum.squeeze(2));
+    };
+    at::Tensor x = residual[static_cast<size_t>(from_layer)];
+    if (circuits > 1) x = x.repeat({circuits, 1, 1});
+    for (size_t i = 0; i < graph.readers().size(); ++i) {
+      const Readers& r = graph.readers()[i];
+      if (r.layer < from_layer || !wanted[i]) continue;
+      if (!runs) x = corrected(r, x);                  // only the logits are left, and they are the stream itself
+      else plan.edit(r.hook, [&corrected, &r](const at::Tensor& v, int64_t) { return corrected(r, v); });
+    }
+    // Writers whose parts nobody asks for leave garbage in `late`; weights of 0 must not meet NaN there.
+    if (late.defined() && std::find(needed.begin(), needed.end(), char{0}) != needed.end()) late.zero_();
+    RunState state = start(circuits, from_layer, x);
+    at::Tensor ids = circuits > 1 ? tokens.repeat({circuits, 1}) : tokens;
+    return model.forward(ids, plan, &state).logits.select(1, 0);
+  }
+};
+
+EdgeRunner::EdgeRunner(const Graph& graph, const AnalysisInput& input, const engine::PromptGroup& group, const std::string& metric,
+                       Outside outside, const at::Tensor& means)
+    : impl_(std::make_unique<Impl>(graph, input, group, metric, outside, means)) {}
+EdgeRunner::~EdgeRunner() = default;
+
+const at::Tensor& EdgeRunner::clean() const { return impl_->clean; }
+const at::Tensor& EdgeRunner::clean_logits() const { return impl_->clean_logits; }
+int64_t EdgeRunner::prompts() const { return impl_->prompts; }
+at::Tensor EdgeRunner::measure(const at::Tensor& logits) const { return impl_->metric.last(logits); }
+
+int64_t EdgeRunner::circuits_at_once(int64_t from_layer) const {
+  const Graph& g = impl_->graph;
+  int64_t heads = 1;
+  for (const Readers& r : g.readers()) heads = std::max(heads, r.count);
+  // The parts of one circuit, and a layer's inputs: a head's own stream a role, its norm, and the correction.
+  const double floats = static_cast<double>(impl_->prompts * impl_->tokens_here() * impl_->width) *
+                        static_cast<double>(g.source_count() - g.sources_before(from_layer) + 16 * heads + 24);
+  const double budget = impl_->model.device().is_cpu() ? 1.5e9 : 1.6e10;
+  return std::clamp<int64_t>(static_cast<int64_t>(budget / (floats * static_cast<double>(impl_->shift.element_size()))), 1, 4096);
+}
+
+at::Tensor EdgeRunner::run(const at::Tensor& given, int64_t from_layer) {
+  at::NoGradGuard no_grad;
+  const Graph& g = impl_->graph;
+  at::Tensor inside = given.to(at::kCPU, at::kBool).contiguous();
+  const int64_t at_once = circuits_at_once(from_layer), total = inside.size(0);
+  std::vector<at::Tensor> out;
+  for (int64_t from = 0; from < total; from += at_once) {
+    at::Tensor some = inside.narrow(0, from, std::min(at_once, total - from)).contiguous();
+    at::Tensor live = live_inputs(g, some);
+    at::Tensor cut = some.logical_not().logical_and(live.unsqueeze(1)).logical_and(g.possible()).transpose(1, 2).contiguous();   // [circuit, input, source]
+    at::Tensor any = cut.any(0);                       // [input, source]
+    std::vector<char> wanted, needed;
+    for (const Readers& r : g.readers()) wanted.push_back(any.narrow(0, r.first, r.count).any().item<bool>());
+    for (const Writers& w : g.writers()) needed.push_back(any.narrow(1, w.first, w.count).any().item<bool>());
+    at::Tensor logits = impl_->run(cut.to(impl_->shift.options()), some.size(0), from_layer, wanted, needed, false);
+    out.push_back(impl_->metric.last(logits).to(at::kCPU, at::kDouble).view({some.size(0), impl_->prompts}));
+  }
+  return at::cat(out);
+}
+
+at::Tensor EdgeRunner::run_soft(const at::Tensor& inside) {
+  const Graph& g = impl_->graph;
+  at::Tensor cut = (1 - inside).transpose(0, 1).unsqueeze(0).to(impl_->shift.scalar_type());
+  return impl_->run(cut, 1, 0, std::vector<char>(g.readers().size(), 1), std::vector<char>(g.writers().size(), 1), true);
+}
+
+}  // namespace microtome::circuit
