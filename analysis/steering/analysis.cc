@@ -23,7 +23,7 @@ const AnalysisInfo kInfo = {
     "steering", 1, "Steering",
     "A direction times a coefficient is added at chosen points and positions, or the part along it is taken away, in the run "
     "that the metric reads and while text is generated; the metric and KL(unsteered ‖ steered) by coefficient.",
-    "arXiv 2406.11624", AnalysisInfo::Prompts::kPairs,
+    "arXiv 2406.11624, 2406.11717", AnalysisInfo::Prompts::kPairs,
     {{"metric", {"coefficient"}, "the metric of the steered run, mean over prompts"},
      {"kl", {"coefficient"}, "KL(unsteered ‖ steered) at the last position, mean over prompts"},
      {"metric_prompts", {"coefficient", "prompt"}, "the metric of every prompt"},
