@@ -107,7 +107,12 @@ class Run : public AnalysisRun {
   int64_t heads(int64_t layer) const {
     const HookPoint* p = input_.model.catalogue().find(block_point(layer, "attn.hook_pattern"));
     if (!p || (input_.model.mixer_info(layer).recurrent && !scale_linear_)) return 0;
-    return p->sizes[1];
+    return by_heads(layer) ? p->sizes[1] : 0;
+  }
+  // A mixture of memories has a pattern a memory and head.
+  bool by_heads(int64_t layer) const {
+    const HookPoint* p = input_.model.catalogue().find(block_point(layer, "attn.hook_pattern"));
+    return p && p->sizes[1] == input_.model.mixer_info(layer).heads;
   }
 
   at::Tensor measure(size_t group, const at::Tensor& logits) const {
@@ -281,13 +286,13 @@ AnalysisResult Run::finish(const std::vector<std::vector<NamedArray>>& items) {
   std::string linear, without;
   for (int64_t l = 0; l < layers_; ++l) {
     std::string name = std::to_string(l) + " (" + input_.model.mixer_info(l).kind + ")";
-    if (!has_point(input_.model, l, "attn.hook_pattern")) without += (without.empty() ? "" : ", ") + name;
+    if (!by_heads(l)) without += (without.empty() ? "" : ", ") + name;
     else if (input_.model.mixer_info(l).recurrent) linear += (linear.empty() ? "" : ", ") + name;
   }
   if (!linear.empty())
     out.warnings.push_back("rows of linear layers " + linear + " need not sum to 1; their sinks are " +
                            (scale_linear_ ? "scaled and the rest of the row is left as it is" : "left out (linear=skip)"));
-  if (!without.empty()) out.warnings.push_back("layers " + without + " have no attention matrix and are left out");
+  if (!without.empty()) out.warnings.push_back("layers " + without + " have no attention matrix by heads and are left out");
   return out;
 }
 

@@ -143,5 +143,24 @@ TEST(CalibrationInput, HeadsAreChosen) {
   EXPECT_THROW(run_whole("attention_calibration", *m, d, {{"heads", ""}, {"metric", "loss"}}), Error);
 }
 
+// A mixture of memories has more patterns than heads: its layers are left out by name, and with no other there is an error.
+TEST(CalibrationInput, PatternsThatAreNotByHeadsAreLeftOut) {
+  std::unique_ptr<Model> m = testing::load_test_model(testing::golden_path("golden/models/tiny-mom"));
+  Dataset d = testing::dataset_of(testing::random_ids(2, 9, m->config().vocab_size, 5));
+  bool any = false;
+  for (int64_t l = 0; l < engine::layer_count(*m); ++l)
+    any = any || m->catalogue().find(block_point(l, "attn.hook_pattern"))->sizes[1] == m->mixer_info(l).heads;
+  try {
+    AnalysisResult r = run_whole("attention_calibration", *m, d, {{"metric", "loss"}});
+    EXPECT_TRUE(any);
+    bool told = false;
+    for (const std::string& w : r.warnings) told = told || w.find("left out") != std::string::npos;
+    EXPECT_TRUE(told);
+  } catch (const Error& e) {
+    EXPECT_FALSE(any);
+    EXPECT_NE(std::string(e.what()).find("none of the chosen heads"), std::string::npos) << e.what();
+  }
+}
+
 }  // namespace
 }  // namespace microtome
