@@ -127,6 +127,30 @@ TEST(GoldenActing, AttributionPatching) {
   }
 }
 
+TEST(GoldenActing, PathPatching) {
+  for (const char* m : kModels) {
+    SCOPED_TRACE(m);
+    Case c = load_case(std::string(m) + "-pathpatch");
+    double clean = c.expected["metric.clean"].item<double>(), corrupt = c.expected["metric.corrupt"].item<double>();
+    int64_t last = static_cast<int64_t>(c.model->config().layers.size()) - 1;
+    std::string head = std::to_string(last) + ".0";
+    auto got = run(c, "path_patching", {{"receiver", "logits, " + head + "<q>,a" + std::to_string(last) + ".h0<k>," + head + "<v>"}});
+    at::Tensor direct = c.expected.at("to_final_resid.heads_frozen_mlps_recomputed");
+    EXPECT_TRUE(close(got.at("value").select(2, 0), direct, 1e-4, 1e-4));
+    EXPECT_TRUE(close(got.at("effect").select(2, 0), (clean - direct) / (clean - corrupt), 1e-3, 1e-3));
+    EXPECT_NEAR(got.at("clean").mean().item<double>(), clean, 1e-4);
+    EXPECT_NEAR(got.at("corrupted").mean().item<double>(), corrupt, 1e-4);
+    for (auto [column, role] : {std::pair{1, "q"}, {2, "k"}, {3, "v"}}) {
+      SCOPED_TRACE(role);
+      at::Tensor value = got.at("value").select(2, column);
+      EXPECT_TRUE(close(value.narrow(0, 0, last), c.expected.at(std::string("to_last_layer_head0_") + role + ".mlps_recomputed"), 1e-4, 1e-4));
+      EXPECT_TRUE(at::isnan(value[last]).all().item<bool>());
+    }
+    auto frozen = run(c, "path_patching", {{"receiver", "logits"}, {"mlps", "freeze"}});
+    EXPECT_TRUE(close(frozen.at("value").select(2, 0), c.expected.at("to_final_resid.heads_and_mlps_frozen"), 1e-4, 1e-4));
+  }
+}
+
 // The gradients themselves, at three points a layer.
 TEST(GoldenActing, GradientsOfHookPoints) {
   for (const char* m : kModels) {

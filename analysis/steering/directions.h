@@ -1,0 +1,39 @@
+// directions.h — the directions that steering adds or takes away: from clean and corrupted prompts, from a file, or from the
+// unembedding; and the change itself at a point.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <string>
+#include <vector>
+
+#include "analysis/engine/prompts.h"
+
+namespace microtome::analyses {
+
+// What is changed at one hook point.
+struct SteeredPoint {
+  std::string hook;
+  at::Tensor direction;                // [1 or prompts, …]: the point's axes behind pos; float64, on the CPU
+  double norm = 0;                     // of the direction before scaling, mean over its rows
+  double mean_norm = 0;                // of the point's values, mean over clean prompts and positions
+};
+
+struct DirectionOptions {
+  enum class From { kMeanDifference, kFile, kUnembedding };
+  From from = From::kMeanDifference;
+  std::string file;                    // "F.safetensors:NAME", or with a row of a matrix "F.safetensors:NAME[12]"
+  bool all_positions = false;          // kMeanDifference: over every position rather than the last
+  bool to_mean_norm = false;           // scaled to the mean norm of the point's values
+};
+
+// The points that a glob selects, with axes batch, pos, …; throws Error(kBadInput) for others (a pattern has no direction).
+std::vector<std::string> steered_points(const Model& model, const std::string& glob);
+// Throws Error(kBadInput): a direction of another size than the point, one that is zero or not finite.
+std::vector<SteeredPoint> find_directions(const AnalysisInput& input, const std::vector<engine::PromptGroup>& groups,
+                                          const std::vector<std::string>& hooks, const DirectionOptions& options, Progress& progress);
+// Adds coefficient × direction, or takes away coefficient × the part along it, at absolute positions from `start` on.
+// direction [1 or rows, …] as in SteeredPoint.
+Edit steer(const at::Tensor& direction, double coefficient, bool project_out, int64_t start);
+
+}  // namespace microtome::analyses
