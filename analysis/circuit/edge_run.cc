@@ -49,7 +49,7 @@ at::Tensor mean_sources(const Graph& graph, const AnalysisInput& input) {
     plan.form = input.form;
     plan.logits = false;
     capture_sources(graph, plan);
-    at::Tensor s = captured_sources(graph, graph.model().forward(g.clean, plan).cache).to(at::kDouble).sum({0, 2});
+    at::Tensor s = captured_sources(graph, graph.model().forward(g.clean, plan).cache).to(at::kDouble).sum(at::IntArrayRef{0, 2});
     total = total.defined() ? total + s : s;
     count += g.clean.numel();
   }

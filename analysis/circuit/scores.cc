@@ -65,6 +65,14 @@ at::Tensor without_dead_ends(const Graph& graph, const at::Tensor& given) {
   return out;
 }
 
+at::Tensor without_node(const Graph& graph, const at::Tensor& inside, int64_t source) {
+  at::Tensor out = inside.clone();
+  out[source].fill_(false);
+  for (int64_t i = 0; i < graph.input_count(); ++i)
+    if (graph.inputs()[static_cast<size_t>(i)].node == source) out.select(1, i).fill_(false);
+  return out;
+}
+
 int64_t edges_of_share(const Graph& graph, double percent) {
   return std::clamp<int64_t>(std::llround(percent / 100 * static_cast<double>(graph.edge_count())), 1, graph.edge_count());
 }

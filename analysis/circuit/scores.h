@@ -20,6 +20,8 @@ at::Tensor best_edges(const Graph& graph, const at::Tensor& scores, int64_t coun
 // Without edges that lead nowhere or come from nowhere: from a node nothing reaches from the input, or into one that does
 // not reach the logits. inside [source, input] bool → the same, smaller.
 at::Tensor without_dead_ends(const Graph& graph, const at::Tensor& inside);
+// inside without a node: none of its edges.
+at::Tensor without_node(const Graph& graph, const at::Tensor& inside, int64_t source);
 int64_t edges_of_share(const Graph& graph, double percent);   // at least 1
 // Nodes with an edge inside, by name (logits left out).
 std::vector<bool> nodes_inside(const Graph& graph, const at::Tensor& inside);

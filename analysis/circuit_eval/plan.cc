@@ -35,14 +35,6 @@ double area_from_one(const std::vector<double>& shares, const std::vector<double
   return trapezoid(shares, f, [](double x) { return std::fabs(1 - x); });
 }
 
-at::Tensor without_node(const circuit::Graph& graph, const at::Tensor& inside, int64_t source) {
-  at::Tensor out = inside.clone();
-  out[source].fill_(false);
-  for (int64_t i = 0; i < graph.input_count(); ++i)
-    if (graph.inputs()[static_cast<size_t>(i)].node == source) out.select(1, i).fill_(false);
-  return out;
-}
-
 EvalPlan plan_evaluation(const circuit::Graph& graph, const at::Tensor& scores, const at::Tensor& given, double share, bool by_size,
                          const at::Tensor& resampled, int64_t subsets, uint64_t seed) {
   EvalPlan out;
@@ -65,7 +57,7 @@ EvalPlan plan_evaluation(const circuit::Graph& graph, const at::Tensor& scores, 
     if (nodes[k]) members.push_back(static_cast<int64_t>(k));
   for (int64_t k : members) {
     out.nodes.push_back(k);
-    out.without.push_back(add(without_node(graph, chosen, k)));
+    out.without.push_back(add(circuit::without_node(graph, chosen, k)));
   }
   for (int64_t s = 0; s < subsets && !members.empty(); ++s) {
     // Each node of the circuit with probability one half, at least one.
@@ -74,14 +66,14 @@ EvalPlan plan_evaluation(const circuit::Graph& graph, const at::Tensor& scores, 
     bool any = false;
     for (int64_t k : members)
       if (rng.below(2)) {
-        c = without_node(graph, c, k);
-        m = without_node(graph, m, k);
+        c = circuit::without_node(graph, c, k);
+        m = circuit::without_node(graph, m, k);
         any = true;
       }
     if (!any) {
       const int64_t k = rng.pick(members);
-      c = without_node(graph, c, k);
-      m = without_node(graph, m, k);
+      c = circuit::without_node(graph, c, k);
+      m = circuit::without_node(graph, m, k);
     }
     const int64_t first = add(c);
     out.subsets.push_back({first, add(m)});

@@ -28,9 +28,6 @@ struct EvalPlan {
   std::vector<int64_t> resampled;                      // the circuits chosen from resamples
 };
 
-// inside without a node: none of its edges.
-at::Tensor without_node(const circuit::Graph& graph, const at::Tensor& inside, int64_t source);
-
 // scores [source, input]; given: the circuit of a file as it is, undefined: the best `share` % without dead ends.
 // resampled [resample, source, input] scores, may be undefined.
 EvalPlan plan_evaluation(const circuit::Graph& graph, const at::Tensor& scores, const at::Tensor& given, double share, bool by_size,

@@ -140,7 +140,7 @@ class CoreEngine final : public Engine {
 
   std::unique_ptr<CircuitMeter> circuit_meter(const OpenModel& model, const Dataset& dataset,
                                               const CircuitMeterOptions& options) override {
-    throw Error(StatusCode::kUnsupported, "circuits cannot be measured yet", "circuit");
+    return make_circuit_meter(loaded(model), dataset, options);
   }
 
   RunOutcome run(const OpenModel& model, const Dataset& dataset, const RunSettings& settings, ResultStore* store,

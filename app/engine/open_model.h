@@ -18,6 +18,8 @@ class LoadedOpenModel final : public OpenModel {
   ModelFacts facts_;
 };
 
+std::unique_ptr<CircuitMeter> make_circuit_meter(const LoadedModel& model, const Dataset& dataset, const CircuitMeterOptions& options);
+
 ModelFacts facts_of(const std::string& folder, const std::string& name, const ModelConfig& config, const Checkpoint& checkpoint,
                     std::vector<std::string> warnings);
 
