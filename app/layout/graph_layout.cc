@@ -138,6 +138,41 @@ Placement place_by_rank(const std::vector<LayoutNode>& nodes) {
   return out;
 }
 
+void fit_columns(std::vector<double>& x, const std::vector<LayoutNode>& nodes, const std::vector<int>& rows, double width) {
+  if (x.empty()) return;
+  const auto [least, most] = std::minmax_element(x.begin(), x.end());
+  if (*most - *least <= width) return;
+  const double middle = (*least + *most) / 2, scale = width / (*most - *least);
+  std::map<int, std::vector<size_t>> by_row;
+  for (size_t i = 0; i < x.size(); ++i) {
+    x[i] = (x[i] - middle) * scale;
+    by_row[rows[i]].push_back(i);
+  }
+  for (auto& [row, in] : by_row) {
+    std::stable_sort(in.begin(), in.end(), [&](size_t a, size_t b) { return x[a] < x[b]; });
+    // The nearest places (in squares) that keep the distances: what is too close becomes a block about its mean.
+    struct Block {
+      double sum;
+      size_t count;
+      double mean() const { return sum / static_cast<double>(count); }
+    };
+    std::vector<double> offset(in.size(), 0);
+    std::vector<Block> blocks;
+    for (size_t k = 0; k < in.size(); ++k) {
+      if (k > 0) offset[k] = offset[k - 1] + nodes[in[k - 1]].half.x + nodes[in[k]].half.x + kLeastGap;
+      blocks.push_back({x[in[k]] - offset[k], 1});
+      while (blocks.size() > 1 && blocks[blocks.size() - 2].mean() > blocks.back().mean()) {
+        blocks[blocks.size() - 2].sum += blocks.back().sum;
+        blocks[blocks.size() - 2].count += blocks.back().count;
+        blocks.pop_back();
+      }
+    }
+    size_t k = 0;
+    for (const Block& b : blocks)
+      for (size_t n = 0; n < b.count; ++n, ++k) x[in[k]] = b.mean() + offset[k];
+  }
+}
+
 bool suits_dot(const std::vector<LayoutNode>& nodes, const std::vector<std::pair<int, int>>& edges) {
   if (!has_dot() || nodes.size() < 2 || nodes.size() > kDotNodes || edges.empty() || edges.size() > 4 * kDotEdges) return false;
   std::vector<int> rows, names;

@@ -44,4 +44,8 @@ bool suits_dot(const std::vector<LayoutNode>& nodes, const std::vector<std::pair
 std::vector<double> dot_columns(const std::vector<LayoutNode>& nodes, const std::vector<std::pair<int, int>>& edges,
                                 const std::atomic<bool>& cancelled);
 
+// Draws columns together that are spread wider than `width`: dot gives room to every edge that crosses a rank. The order in a
+// rank stays, and nodes side by side keep their distance, so that a full rank may still be wider. rows: Placement::rows.
+void fit_columns(std::vector<double>& x, const std::vector<LayoutNode>& nodes, const std::vector<int>& rows, double width);
+
 }  // namespace microtome::layout

@@ -19,6 +19,7 @@ using layout::Point;
 
 constexpr double kRadius = 17, kBoxHeight = 13, kSocketGap = 8, kLetter = 6.2;
 constexpr size_t kNodesWithoutEdges = 200;
+constexpr double kWidest = 1000;         // of a page about 1,200 wide, with labels at the left and curves at the right
 
 // var(--…) are the page's; a file of its own gets their light values, since many programs know no CSS variables.
 constexpr const char* kRules = R"css(.cg text{font-family:system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif;font-size:10.5px;fill:var(--fg)}
@@ -166,8 +167,9 @@ class Picture {
     for (size_t i = 0; i < nodes_.size(); ++i) boxes_.push_back({placed.centres[i], wishes[i].half, placed.rows[i]});
     if (layout::suits_dot(wishes, pairs)) {
       const std::atomic<bool> cancelled{false};
-      const std::vector<double> x = layout::dot_columns(wishes, pairs, cancelled);
+      std::vector<double> x = layout::dot_columns(wishes, pairs, cancelled);
       by_dot_ = x.size() == boxes_.size();
+      if (by_dot_) layout::fit_columns(x, wishes, placed.rows, kWidest);
       for (size_t i = 0; by_dot_ && i < boxes_.size(); ++i) boxes_[i].centre.x = x[i];
     }
     std::vector<layout::EdgeEnds> ends;

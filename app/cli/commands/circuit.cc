@@ -7,6 +7,7 @@
 #include "app/cli/commands/commands.h"
 #include "app/report/circuit_svg.h"
 #include "app/report/circuit_text.h"
+#include "app/report/html.h"
 #include "app/report/project_report.h"
 #include "core/base/circuit_ops.h"
 #include "core/base/quote.h"
@@ -87,6 +88,14 @@ std::string format_of(const CommandLine& line) {
   return "mib";
 }
 
+std::string one_line(std::string s) {
+  for (char& c : s)
+    if (c == '\n' || c == '\t') c = ' ';
+  return s;
+}
+// A name fit for a terminal, whoever wrote it: one line, nothing that moves the cursor.
+std::string plain(const std::string& name) { return one_line(report::shorten(name, 200)); }
+
 std::string counted(int64_t n, const char* what) { return std::to_string(n) + " " + what + (n == 1 ? "" : "s"); }
 
 int write(const CommandLine& line, const Circuit& c, const Json& context) {
@@ -136,7 +145,7 @@ Json score_json(double v) { return std::isfinite(v) ? Json(v) : Json(nullptr); }
 int show(const CommandLine& line, const Circuit& c) {
   const int64_t most = line.has("--edges") ? static_cast<int64_t>(real(line, "--edges")) : 20;
   if (!line.flag("--json")) {
-    if (!c.title.empty() || !c.name.empty()) std::printf("%s\n", c.title.empty() ? c.name.c_str() : c.title.c_str());
+    if (!c.title.empty() || !c.name.empty()) std::printf("%s\n", plain(c.title.empty() ? c.name : c.title).c_str());
     print_circuit(c, most);
     return 0;
   }
@@ -180,22 +189,22 @@ std::string circuit_text(const Circuit& c, const std::string& format, bool all_e
 void print_circuit(const Circuit& c, int64_t most) {
   const CircuitCounts n = count_circuit(c);
   const auto ll = [](int64_t v) { return static_cast<long long>(v); };
-  std::printf("%lld of %lld edges and %lld of %lld nodes belong: %lld heads, %lld whole mixers, %lld MLPs\n", ll(n.edges), ll(n.all_edges), ll(n.nodes), ll(n.all_nodes), ll(n.heads),
-              ll(n.mixers), ll(n.mlps));
+  std::printf("%lld of %lld edges and %lld of %lld nodes belong: %s, %s%s\n", ll(n.edges), ll(n.all_edges), ll(n.nodes), ll(n.all_nodes), counted(n.heads, "head").c_str(),
+              n.mixers ? (counted(n.mixers, "whole mixer") + ", ").c_str() : "", counted(n.mlps, "MLP").c_str());
   std::string ports;
   for (const auto& [port, count] : n.ports)
-    if (!port.empty()) ports += (ports.empty() ? "" : ", ") + port + " " + std::to_string(count);
+    if (!port.empty()) ports += (ports.empty() ? "" : ", ") + plain(port) + " " + std::to_string(count);
   if (!ports.empty()) std::printf("edges by input of a head: %s\n", ports.c_str());
   for (const auto& g : c.groups) {
     std::string nodes;
-    for (const auto& name : g.nodes) nodes += (nodes.empty() ? "" : ", ") + name;
+    for (const auto& name : g.nodes) nodes += (nodes.empty() ? "" : ", ") + plain(name);
     std::printf("group %s: %s\n", in_quotes(g.name).c_str(), nodes.c_str());
   }
   const CircuitIndex index(c);
   std::vector<std::vector<std::string>> rows;
   for (size_t e : edges_by_strength(c, index)) {
     if (static_cast<int64_t>(rows.size()) >= most) break;
-    rows.push_back({c.edges[e].from, c.edges[e].to, number_text(c.edges[e].score)});
+    rows.push_back({plain(c.edges[e].from), plain(c.edges[e].to), number_text(c.edges[e].score)});
   }
   if (rows.empty()) return;
   print_table({"from", "to", "score"}, rows);

@@ -100,7 +100,7 @@ int show(const CommandLine& line) {
       std::printf("\n%s\n", m->title.c_str());
       for (const NamedArray& n : m->arrays) std::printf("  %s %s %s%s%s\n", n.name.c_str(), axes_text(n).c_str(), n.unit.c_str(), n.unit.empty() ? "" : "  ", n.help.c_str());
     } else if (const auto* c = std::get_if<Circuit>(&a)) {
-      std::printf("\n%s\n", c->title.empty() ? c->name.c_str() : c->title.c_str());
+      std::printf("\n%s: %s\n", artifact_kind(a), artifact_name(a).c_str());
       print_circuit(*c, 20);
     } else {
       std::printf("\n%s: %s\n", artifact_kind(a), artifact_name(a).c_str());

@@ -93,6 +93,36 @@ TEST(GraphLayout, DotAnswersInTimeForTheLargestGraphItIsGiven) {
   }
 }
 
+TEST(GraphLayout, ColumnsAreDrawnTogetherInTheirOrder) {
+  std::vector<LayoutNode> nodes;
+  std::vector<int> rows;
+  std::vector<double> x;
+  for (int r = 0; r < 3; ++r)
+    for (int i = 0; i < 10; ++i) {
+      nodes.push_back({r, -1, Point{15.0 + i, 15}});
+      rows.push_back(r);
+      x.push_back(r == 0 ? i * 500.0 : r == 1 ? 4000 + i : 100.0 * i * i - 300);
+    }
+  const std::vector<double> before = x;
+  fit_columns(x, nodes, rows, 800);
+  for (int r = 0; r < 3; ++r)
+    for (size_t i = 1; i < 10; ++i) {
+      const size_t at = static_cast<size_t>(r) * 10 + i;
+      EXPECT_GE(x[at] - x[at - 1], nodes[at].half.x + nodes[at - 1].half.x + 16 - 1e-9) << at;
+    }
+  const auto [least, most] = std::minmax_element(x.begin(), x.end());
+  EXPECT_LT(*most - *least, 1100);
+  // One rank of close nodes stands about where it stood, in proportion.
+  double mean = 0;
+  for (size_t i = 10; i < 20; ++i) mean += x[i] / 10;
+  const auto [lo, hi] = std::minmax_element(before.begin(), before.end());
+  EXPECT_NEAR(mean, (4004.5 - (*lo + *hi) / 2) * 800 / (*hi - *lo), 1e-6);
+  // Narrow enough: as it was.
+  std::vector<double> same = before;
+  fit_columns(same, nodes, rows, 1e5);
+  EXPECT_EQ(same, before);
+}
+
 TEST(EdgeCurves, GoRoundTheNodeBetween) {
   const std::vector<NodeBox> nodes = {{{0, 200}, {16, 16}, 0}, {{0, 100}, {16, 16}, 1}, {{0, 0}, {16, 16}, 2}};
   const std::vector<EdgeEnds> edges = {{0, 2, 0}, {0, 1, 0}};
