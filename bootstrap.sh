@@ -30,10 +30,10 @@ memory_jobs=$(( $(awk '/MemAvailable/ {print $2}' /proc/meminfo) / 1500000 ))
 # 1. System packages
 packages=(build-essential cmake ninja-build python3)
 if [ -z "${MICROTOME_DEPS_DIR:-}" ]; then
-  packages+=(libsqlite3-dev libcli11-dev nlohmann-json3-dev libspdlog-dev libpcre2-dev libicu-dev libgtest-dev)
+  packages+=(libsqlite3-dev libcli11-dev nlohmann-json3-dev libspdlog-dev libpcre2-dev libicu-dev libgtest-dev libgraphviz-dev)
 fi
 # The desktop app, and its tests where the system's packages are used at all. (A font, or offscreen pictures hold no text.)
-desktop_packages=(qt6-base-dev qt6-charts-dev qt6-svg-dev libqt6opengl6-dev libgl-dev libvulkan-dev libxkbcommon-dev libgraphviz-dev fonts-dejavu-core)
+desktop_packages=(qt6-base-dev qt6-charts-dev qt6-svg-dev libqt6opengl6-dev libgl-dev libvulkan-dev libxkbcommon-dev fonts-dejavu-core)
 case "$command" in
   desktop) packages+=("${desktop_packages[@]}") ;;
   test) [ -z "${MICROTOME_DEPS_DIR:-}" ] && packages+=("${desktop_packages[@]}" xvfb xauth) ;;

@@ -54,6 +54,15 @@ class Builder {
         ->expected(min, max)->required(min > 0);
     return *this;
   }
+  // Words of which the first is one of these; they stand in the usage line as NAME CIRCUIT….
+  Builder& first_word(const std::string& name, const std::string& help, std::vector<std::string> values) {
+    sub_->add_option_function<std::string>(name, [this](const std::string& v) { line_.words.insert(line_.words.begin(), v); }, help)
+        ->required()->check(CLI::IsMember(values));
+    sub_->add_option_function<std::vector<std::string>>(
+            "CIRCUIT", [this](const std::vector<std::string>& v) { line_.words.insert(line_.words.end(), v.begin(), v.end()); }, "one circuit or more")
+        ->required()->expected(1, -1);
+    return *this;
+  }
   Builder& extras() {
     sub_->allow_extras();
     takes_extras_ = true;
@@ -169,7 +178,25 @@ Parsed parse(int argc, char** argv) {
   add("export", "a result in another format", "microtome export 3 --project ioi.microtome --format csv --out patching.csv")
       .words("RUN", "its number or the beginning of its key", 1, 1).option("--project", "a project file", true)
       .choice("--format", "format (default json)", {"json", "csv", "safetensors", "dot", "svg", "graphml", "mib", "neuronpedia"})
-      .option("--out", "the file, or folder for csv, to write", true);
+      .option("--artifact", "only this table, array map or circuit of the run").flag("--all-edges", "dot, graphml: also edges outside the circuit")
+      .option("--out", "the file to write, or the folder: for csv, and where a run holds several circuits", true);
+  add("circuit", "operations on circuits: files in the MIB form (JSON), or runs of a project",
+      "microtome circuit top eap.json --n 100 --prune --out small.json\n"
+      "  microtome circuit threshold 3 --project ioi.microtome --at 0.01 --out small.svg\n"
+      "  microtome circuit intersection softmax.json linear.json --out both.json\n"
+      "  microtome circuit group small.json --name 'name movers' --nodes a9.h9,a10.h0 --out named.json\n"
+      "  microtome circuit compare 3 4:circuit --project ioi.microtome")
+      .first_word("OPERATION", "top: the strongest edges (--n or --percent); threshold: edges of at least --at; prune: only ways from input to logits; "
+             "union, intersection, difference: of two or more; group: name nodes (--name, --nodes); show; compare: overlap of two",
+             {"top", "threshold", "prune", "union", "intersection", "difference", "group", "show", "compare"})
+      .option("--project", "a project file; circuits are then runs (number or key, with :NAME where a run holds several) or files")
+      .option("--artifact", "the circuit's name, where a run holds several").option("--n", "top: how many edges").option("--percent", "top: share of all edges, 0 to 100")
+      .option("--at", "threshold: the least score").choice("--by", "rank by size of the score or with its sign (default magnitude)", {"magnitude", "score"})
+      .flag("--within", "top, threshold: choose only among edges that belong already").flag("--prune", "then cut dead ends")
+      .option("--name", "group: its name; without one the nodes leave their groups").option("--nodes", "group: nodes, with commas")
+      .option("--edges", "show: how many edges (default 20, all with --json)")
+      .choice("--format", "form of --out (default: by its ending, else mib)", {"mib", "dot", "svg", "graphml", "csv"})
+      .flag("--all-edges", "dot, graphml: also edges outside the circuit").option("--out", "the file to write").json();
   add("report", "a report of runs in one file a colleague can read", "microtome report --project ioi.microtome --out ioi.html")
       .words("RUN", "runs (default: all that are done)", 0, -1).option("--project", "a project file", true)
       .choice("--format", "format (default html)", {"html", "md", "pdf"}).option("--title", "title").option("--question", "the question, one sentence")

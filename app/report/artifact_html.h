@@ -32,7 +32,11 @@ std::string model_mark(const ModelFacts& model);
 std::string who(const RunColumn& column, const ReportIndex& index);  // <p class="who">…
 
 std::string table_html(const Table& table, const ModelFacts* model);
-std::string circuit_html(const Circuit& circuit);
+// The circuit as a picture, beside it the faithfulness curves of its run (null: none), then its strongest edges.
+std::string circuit_html(const Circuit& circuit, const ModelFacts* model, const std::vector<const Series*>& curves);
+// A series that a circuit of its run is shown beside: its name begins with "faithfulness". x: share of edges in %, drawn on
+// a logarithmic axis.
+bool is_faithfulness(const Artifact& artifact);
 std::string tensors_html(const ArtifactRow& row, RenderState& state);
 // Summary numbers with their 95 % intervals, a column a model. Empty when no run has any.
 std::string summary_html(const RunSet& set, const ReportIndex& index);

@@ -1,12 +1,14 @@
 // The report as Markdown: for issues, notebooks and diffs, where pictures are not wanted.
 #include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "app/report/array_view.h"
 #include "app/report/artifact_html.h"
 #include "app/report/html.h"
 #include "app/report/markdown.h"
 #include "app/report/report.h"
+#include "core/base/circuit_ops.h"
 
 namespace microtome {
 namespace {
@@ -137,6 +139,31 @@ std::string tensors_md(const TensorMap& map, const ViewContext& context) {
   return out;
 }
 
+// The strongest edges as a table; nodes by layer and groups as plain lists.
+std::string circuit_md(const Circuit& c) {
+  const CircuitCounts n = count_circuit(c);
+  std::string out = count(n.edges) + " of " + count(n.all_edges) + " edges and " + count(n.nodes) + " of " + count(n.all_nodes) + " nodes belong to the circuit.\n\n";
+  const CircuitIndex index(c);
+  Table edges;
+  edges.columns = {{"from", "", ""}, {"to", "", ""}, {"score", "", ""}};
+  for (size_t e : edges_by_strength(c, index)) edges.rows.push_back({c.edges[e].from, c.edges[e].to, c.edges[e].score});
+  if (!edges.rows.empty()) out += table_md(edges);
+  std::map<int, std::string> ranks;
+  for (const auto& node : c.nodes) {
+    std::string& names = ranks[circuit_place(node.name).stage()];
+    if (node.in_graph && names.size() < 4000) names += (names.empty() ? "" : ", ") + md(node.name, 64);
+  }
+  for (const auto& [stage, names] : ranks)
+    if (!names.empty()) out += "- " + names + "\n";
+  out += "\n";
+  for (size_t g = 0; g < std::min<size_t>(c.groups.size(), 100); ++g) {
+    std::string names;
+    for (size_t i = 0; i < std::min<size_t>(c.groups[g].nodes.size(), 100); ++i) names += (i ? ", " : "") + md(c.groups[g].nodes[i], 64);
+    out += "- group " + md(c.groups[g].name, 80) + ": " + names + "\n";
+  }
+  return out + (c.groups.empty() ? "" : "\n");
+}
+
 std::string artifact_md(const Artifact& a, const ViewContext& context) {
   std::string title = std::visit([](const auto& x) { return x.title.empty() ? x.name : x.title; }, a);
   std::string out = title.empty() ? "" : "#### " + md(title, 200) + "\n\n";
@@ -153,13 +180,7 @@ std::string artifact_md(const Artifact& a, const ViewContext& context) {
     }
     return out + "\n";
   }
-  const auto& c = std::get<Circuit>(a);
-  Table edges;
-  edges.columns = {{"from", "", ""}, {"to", "", ""}, {"score", "", ""}};
-  for (const auto& e : c.edges) {
-    if (e.in_graph) edges.rows.push_back({e.from, e.to, e.score});
-  }
-  return out + table_md(edges);
+  return out + circuit_md(std::get<Circuit>(a));
 }
 
 std::string summary_md(const AnalysisResult& result) {

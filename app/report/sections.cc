@@ -76,9 +76,21 @@ std::string series_html(const ArtifactRow& row, const RenderState& state) {
   for (size_t i = 0; i < row.columns.size(); ++i) {
     if (!row.artifacts[i]) continue;
     out += "<figure>" + (row.columns.size() > 1 ? who(*row.columns[i], *state.index) : std::string()) +
-           line_chart(std::get<Series>(*row.artifacts[i]), x, y) + "</figure>";
+           line_chart(std::get<Series>(*row.artifacts[i]), x, y, is_faithfulness(*row.artifacts[i])) + "</figure>";
   }
   return out + "</div>";
+}
+
+std::vector<const Series*> curves_of(const RunColumn& column) {
+  std::vector<const Series*> out;
+  for (const Artifact& a : column.run->result.artifacts)
+    if (is_faithfulness(a)) out.push_back(&std::get<Series>(a));
+  return out;
+}
+
+bool has_circuit(const RunColumn& column) {
+  const auto& all = column.run->result.artifacts;
+  return std::any_of(all.begin(), all.end(), [](const Artifact& a) { return std::holds_alternative<Circuit>(a); });
 }
 
 std::string artifact_title(const ArtifactRow& row) {
@@ -154,6 +166,10 @@ std::string artifact_html(const ArtifactRow& row, RenderState& state) {
   const Artifact* any = nullptr;
   for (const Artifact* a : row.artifacts) any = any ? any : a;
   if (!any) return {};
+  // Stands beside the circuit already, in every column.
+  bool shown_already = is_faithfulness(*any);
+  for (size_t i = 0; i < row.columns.size(); ++i) shown_already = shown_already && (!row.artifacts[i] || has_circuit(*row.columns[i]));
+  if (shown_already) return {};
   std::string title = artifact_title(row), out;
   if (!title.empty()) out = "<h4>" + escape(shorten(title, 200)) + "</h4>";
   if (std::holds_alternative<TensorMap>(*any)) return out + tensors_html(row, state);
@@ -167,14 +183,20 @@ std::string artifact_html(const ArtifactRow& row, RenderState& state) {
   size_t shown = !several && std::holds_alternative<Text>(*any) ? 1 : row.columns.size();
   // Half the page holds about six columns of numbers; wider tables stand below one another.
   const auto* wide = std::get_if<Table>(any);
-  if (several) out += wide && wide->columns.size() > 6 ? "<div class=\"cols wide\">" : "<div class=\"cols\">";
+  const bool broad = (wide && wide->columns.size() > 6) || std::holds_alternative<Circuit>(*any);
+  if (several) out += broad ? "<div class=\"cols wide\">" : "<div class=\"cols\">";
   for (size_t i = 0; i < shown; ++i) {
     const Artifact* a = row.artifacts[i];
     if (!a) continue;
     if (several) out += "<div>" + who(*row.columns[i], *state.index);
     if (const auto* table = std::get_if<Table>(a))
       out += table_html(*table, &state.index->models[row.columns[i]->model]);
-    if (const auto* circuit = std::get_if<Circuit>(a)) out += circuit_html(*circuit);
+    if (const auto* circuit = std::get_if<Circuit>(a)) {
+      // Beside the first circuit of the run only.
+      const std::vector<Artifact>& all = row.columns[i]->run->result.artifacts;
+      const bool first = &*std::find_if(all.begin(), all.end(), [](const Artifact& o) { return std::holds_alternative<Circuit>(o); }) == a;
+      out += circuit_html(*circuit, &state.index->models[row.columns[i]->model], first ? curves_of(*row.columns[i]) : std::vector<const Series*>());
+    }
     if (const auto* text = std::get_if<Text>(a)) {
       out +=
           "<div class=\"text\">" + markdown_to_html(std::string_view(text->markdown).substr(0, 200000), 5) + "</div>";

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "app/report/circuit_svg.h"
 #include "app/report/svg_heatmap.h"
 #include "core/base/sha256.h"
 
@@ -14,12 +15,12 @@ namespace {
 constexpr const char* kStyle = R"css(
 :root{color-scheme:light dark;--bg:#fff;--fg:#1b1f27;--dim:#5c6470;--line:#d9dde4;--soft:#f4f6f9;--accent:#2b4fc2;
 --softmax:#9a5b00;--softmax-bg:#fbe7c6;--recurrent:#007a5e;--recurrent-bg:#d5efeb;--warn:#9a3412;--mark:#ffe08a;
---na:#e3e6eb;--na2:#b4bac4;
+--na:#e3e6eb;--na2:#b4bac4;--pos:#2166ac;--neg:#b2182b;
 --c0:#0072b2;--c1:#d55e00;--c2:#009e73;--c3:#cc79a7;--c4:#8f7400;--c5:#3a9bd9;--c6:#555;--c7:#7b4fb5}
 @media screen and (prefers-color-scheme:dark){:root{--bg:#14171c;--fg:#e6e9ee;--dim:#9aa3b0;--line:#313742;
 --soft:#1d222a;
 --accent:#9db4ff;--softmax:#f0a848;--softmax-bg:#43300f;--recurrent:#3fc7a0;--recurrent-bg:#123a37;--warn:#fdba74;
---mark:#6b5200;--na:#2b313b;--na2:#525b69;
+--mark:#6b5200;--na:#2b313b;--na2:#525b69;--pos:#74b4e8;--neg:#f4826f;
 --c0:#56b4e9;--c1:#ff8f4a;--c2:#2fd0a0;--c3:#e7a1c9;--c4:#e5cf4f;--c5:#9ad1f5;--c6:#bbb;--c7:#b796ea}
 svg .px{opacity:.94}}
 *{box-sizing:border-box}
@@ -189,7 +190,7 @@ std::string style_sheet() {
     std::string n = std::to_string(i);
     out += ".l" + n + "{stroke:var(--c" + n + ")}.f" + n + "{fill:var(--c" + n + ")}\n";
   }
-  return out;
+  return out + circuit_style();
 }
 
 const std::string& script() { return kScript; }

@@ -85,9 +85,38 @@ Range x_range(const Series& s) {
 
 Range join(Range a, Range b) { return {std::min(a.lo, b.lo), std::max(a.hi, b.hi)}; }
 
-std::string line_chart(const Series& s, Range x, Range y) {
+std::vector<double> log_ticks(Range r) {
+  if (!(r.lo > 0) || !(r.hi >= r.lo) || !std::isfinite(r.hi)) return {};
+  const int first = static_cast<int>(std::floor(std::log10(r.lo) + 1e-9)), last = static_cast<int>(std::floor(std::log10(r.hi) + 1e-9));
+  const int step = std::max(1, (last - first) / 8);
+  std::vector<double> out;
+  for (int p = first; p <= last; p += step) {
+    for (double m : {1.0, 2.0, 5.0}) {
+      if (m > 1 && last - first > 3) break;
+      // Powers by name: 10^-1 is 0.1, not a neighbour of it.
+      const double v = p < 0 ? m / std::pow(10, -p) : m * std::pow(10, p);
+      if (v >= r.lo * (1 - 1e-9) && v <= r.hi * (1 + 1e-9)) out.push_back(v);
+    }
+  }
+  return out;
+}
+
+std::string line_chart(const Series& s, Range x, Range y, bool log_x) {
   constexpr double kWidth = 440;
   constexpr size_t kLines = 12, kPoints = 400;
+  size_t no_place = 0;
+  if (log_x) {
+    double least = std::numeric_limits<double>::infinity();
+    for (const auto& l : s.lines)
+      for (double v : l.x) {
+        if (std::isfinite(v) && v > 0) least = std::min(least, v);
+        no_place += v <= 0;
+      }
+    log_x = std::isfinite(least) && x.hi > 0;
+    if (log_x && !(x.lo > 0)) x.lo = std::min(least, x.hi);
+    if (log_x && !(x.hi > x.lo)) x = {x.lo / 2, x.lo * 2};
+    if (!log_x) no_place = 0;
+  }
   double pad = (y.hi - y.lo) * 0.04;
   y = {y.lo - (y.lo == 0 ? 0 : pad), y.hi + pad};
   size_t n = std::min(s.lines.size(), kLines);
@@ -96,9 +125,11 @@ std::string line_chart(const Series& s, Range x, Range y) {
   double total_h = kTop + kHeight + 40 + legend;
   std::string out = open(kLeft + kWidth + 16, total_h, s.title.empty() ? s.name : s.title);
   out += y_axis(y, kWidth, s.y_label);
-  auto px = [&](double v) { return kLeft + kWidth * (v - x.lo) / (x.hi - x.lo); };
+  auto px = [&](double v) {
+    return kLeft + kWidth * (log_x ? std::log(v / x.lo) / std::log(x.hi / x.lo) : (v - x.lo) / (x.hi - x.lo));
+  };
   auto py = [&](double v) { return kTop + kHeight * (1 - (v - y.lo) / (y.hi - y.lo)); };
-  for (double t : nice_ticks(x, 6)) out += label("tm", px(t), kTop + kHeight + 14, number(t, 4));
+  for (double t : log_x ? log_ticks(x) : nice_ticks(x, 6)) out += label("tm", px(t), kTop + kHeight + 14, number(t, 4));
   out += "<path class=\"axl\" d=\"M" + coordinate(kLeft) + " " + coordinate(kTop) + "v" + coordinate(kHeight) + "h" +
          coordinate(kWidth) + "\"/>";
   out += label("axm", kLeft + kWidth / 2, kTop + kHeight + 32, shorten(s.x_label, 60));
@@ -109,7 +140,7 @@ std::string line_chart(const Series& s, Range x, Range y) {
     std::string d, dots;
     bool pen = false;
     for (size_t k = 0; k < points; k += step) {
-      if (!std::isfinite(line.x[k]) || !std::isfinite(line.y[k])) {
+      if (!std::isfinite(line.x[k]) || !std::isfinite(line.y[k]) || (log_x && line.x[k] <= 0)) {
         pen = false;
         continue;
       }
@@ -137,6 +168,7 @@ std::string line_chart(const Series& s, Range x, Range y) {
     out += "<p class=\"note\">" + std::to_string(s.lines.size() - n) +
            " more curves are not drawn; they are in the stored result.</p>";
   }
+  if (no_place > 0) out += "<p class=\"note\">Points at 0 have no place on a logarithmic axis: " + std::to_string(no_place) + " not drawn.</p>";
   return out;
 }
 

@@ -19,8 +19,12 @@ Range y_range(const Series& series);
 Range x_range(const Series& series);
 Range join(Range a, Range b);
 
-// Gaps where y is NaN; more than 400 points a line are thinned; more than 12 lines are left out and counted.
-std::string line_chart(const Series& series, Range x, Range y);
+// 1, 2, 5 times powers of ten inside [lo, hi], or powers of ten alone where those are many; lo > 0.
+std::vector<double> log_ticks(Range range);
+
+// Gaps where y is NaN; more than 400 points a line are thinned; more than 12 lines are left out and counted. log_x: points at
+// x <= 0 have no place and are counted under the chart; without any positive x the axis is linear.
+std::string line_chart(const Series& series, Range x, Range y, bool log_x = false);
 
 struct Bars {
   std::string axis, unit, label;

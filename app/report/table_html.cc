@@ -91,37 +91,6 @@ std::string table_html(const Table& t, const ModelFacts* model) {
   return out;
 }
 
-std::string circuit_html(const Circuit& c) {
-  size_t nodes = std::count_if(c.nodes.begin(), c.nodes.end(), [](const auto& n) { return n.in_graph; });
-  size_t edges = std::count_if(c.edges.begin(), c.edges.end(), [](const auto& e) { return e.in_graph; });
-  std::string out = "<p class=\"note\">" + count(static_cast<int64_t>(edges)) + " of " +
-                    count(static_cast<int64_t>(c.edges.size())) + " edges and " + count(static_cast<int64_t>(nodes)) +
-                    " of " + count(static_cast<int64_t>(c.nodes.size())) +
-                    " nodes belong to the circuit, in a model of " + count(c.n_layers) + " layers with " +
-                    count(c.n_heads) + " heads each. Edges by size of score.</p>";
-  Table table;
-  table.columns = {
-      {"from", "", "source node"}, {"to", "", "destination node and its input"}, {"score", "", "the edge's score"}};
-  std::vector<const Circuit::Edge*> kept;
-  for (const auto& e : c.edges) {
-    if (e.in_graph) kept.push_back(&e);
-  }
-  std::stable_sort(kept.begin(), kept.end(), [](const auto* a, const auto* b) {
-    auto size = [](double v) { return std::isnan(v) ? -1.0 : std::fabs(v); };
-    return size(a->score) > size(b->score);
-  });
-  for (const auto* e : kept) table.rows.push_back({e->from, e->to, e->score});
-  out += table_html(table, nullptr);
-  Table node_table;
-  node_table.columns = {{"node", "", "a{layer}.h{head}: a head; m{layer}: an MLP"}, {"score", "", "the node's score"}};
-  for (const auto& n : c.nodes) {
-    if (n.in_graph) node_table.rows.push_back({n.name, n.score});
-  }
-  if (!node_table.rows.empty())
-    out += "<details><summary>Nodes</summary>" + table_html(node_table, nullptr) + "</details>";
-  return out;
-}
-
 std::string summary_html(const RunSet& set, const ReportIndex& index) {
   std::vector<const SummaryItem*> items;  // first of each name, in order
   for (const RunColumn& c : set.columns) {

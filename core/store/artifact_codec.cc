@@ -78,10 +78,15 @@ struct Encoder {
     for (const Circuit::Edge& e : c.edges) {
       edges.push_back(Json::array({encode_text(e.from), encode_text(e.to), e.in_graph, encode_number(e.score)}));
     }
-    return {{"name", encode_text(c.name)}, {"title", encode_text(c.title)},
-            {"n_layers", c.n_layers},      {"n_heads", c.n_heads},
-            {"d_model", c.d_model},        {"parallel_attn_mlp", c.parallel_attn_mlp},
-            {"nodes", nodes},              {"edges", edges}};
+    Json out = {{"name", encode_text(c.name)}, {"title", encode_text(c.title)},
+                {"n_layers", c.n_layers},      {"n_heads", c.n_heads},
+                {"d_model", c.d_model},        {"parallel_attn_mlp", c.parallel_attn_mlp},
+                {"nodes", nodes},              {"edges", edges}};
+    // Absent where there are none: circuits stored before there were groups have the same text.
+    for (const Circuit::Group& g : c.groups) {
+      out["groups"].push_back(Json::array({encode_text(g.name), encode_texts(g.nodes)}));
+    }
+    return out;
   }
 };
 
@@ -159,6 +164,11 @@ Circuit decode_circuit(const Fields& f) {
     decode_list(e, 4, "edges", f.where);
     c.edges.push_back({decode_text(e[0], "edges", f.where), decode_text(e[1], "edges", f.where),
                        decode_bool(e[2], "edges", f.where), decode_number(e[3], "edges", f.where)});
+  }
+  if (!f.object.contains("groups")) return c;
+  for (const Json& g : f.list("groups")) {
+    decode_list(g, 2, "groups", f.where);
+    c.groups.push_back({decode_text(g[0], "groups", f.where), decode_texts(g[1], "groups", f.where)});
   }
   return c;
 }

@@ -104,7 +104,10 @@ struct Adder {
         {{"name", plain_text(t.name)}, {"title", plain_text(t.title)}, {"markdown", plain_text(t.markdown)}});
   }
   void operator()(const Circuit& c) const {
-    Json nodes = Json::array(), edges = Json::array();
+    Json nodes = Json::array(), edges = Json::array(), groups = Json::array();
+    for (const Circuit::Group& g : c.groups) {
+      groups.push_back({{"name", plain_text(g.name)}, {"nodes", texts_json(g.nodes)}});
+    }
     for (const Circuit::Node& n : c.nodes) {
       nodes.push_back({{"name", plain_text(n.name)}, {"in_graph", n.in_graph}, {"score", plain_number(n.score)}});
     }
@@ -121,7 +124,8 @@ struct Adder {
                                {"d_model", c.d_model},
                                {"parallel_attn_mlp", c.parallel_attn_mlp},
                                {"nodes", nodes},
-                               {"edges", edges}});
+                               {"edges", edges},
+                               {"groups", groups}});
   }
 };
 

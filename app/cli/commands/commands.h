@@ -34,6 +34,7 @@ int diff(const CommandLine& line);
 int gc(const CommandLine& line);
 int export_command(const CommandLine& line);
 int report(const CommandLine& line);
+int circuit_command(const CommandLine& line);
 int bench(const CommandLine& line);
 int demo(const CommandLine& line);
 
@@ -78,6 +79,15 @@ struct PreparedData {
   std::string task_json = "{}";
 };
 PreparedData prepare_data(const CommandLine& line, const LoadedModel& model, const Compute& compute);
+// The project of --project.
+std::shared_ptr<ResultStore> open_project(const CommandLine& line, ResultStore::Mode mode = ResultStore::Mode::kReadOnly);
+void require_done(const RunRecord& record);
+void check(const Status& status);   // throws Error
+// A circuit in one of the forms mib, dot, svg, graphml, csv. context: of its run (report.h), for the colours of layers in svg;
+// may be empty.
+std::string circuit_text(const Circuit& circuit, const std::string& format, bool all_edges, const Json& context);
+// Counts, groups and the strongest edges, at most that many.
+void print_circuit(const Circuit& circuit, int64_t edges);
 // Summary, findings and warnings of a finished run in words.
 void print_outcome(const RunOutcome& outcome);
 

@@ -1,19 +1,13 @@
-// runs, show, explain, diff, gc, export, report: the project database. None of them needs a model.
+// runs, show, explain, diff, gc, report: the project database. None of them needs a model.
 #include <cstdio>
-#include <filesystem>
 
 #include "app/cli/commands/commands.h"
 #include "app/report/project_report.h"
-#include "core/io/safetensors.h"
 #include "core/store/explain.h"
 #include "core/store/result_json.h"
 
 namespace microtome::cli {
 namespace {
-
-std::shared_ptr<ResultStore> open_project(const CommandLine& line, ResultStore::Mode mode = ResultStore::Mode::kReadOnly) {
-  return ResultStore::open(line.get("--project"), mode).value();
-}
 
 const char* state_text(RunStatus s) {
   switch (s) {
@@ -37,24 +31,21 @@ std::string axes_text(const NamedArray& a) {
   return out + "]";
 }
 
+}  // namespace
+
+std::shared_ptr<ResultStore> open_project(const CommandLine& line, ResultStore::Mode mode) {
+  return ResultStore::open(line.get("--project"), mode).value();
+}
+
 void require_done(const RunRecord& r) {
   if (r.state != RunStatus::kDone)
     throw Error(StatusCode::kBadInput, "run " + std::to_string(r.id) + " is not finished (" + std::to_string(r.items_done) + " of " +
                 std::to_string(r.items_total) + " items)", "", "finish it: " + r.command);
 }
 
-// A file name made of a result's name: letters, digits, '.', '_' and '-' only.
-std::string safe_name(std::string s) {
-  for (char& c : s)
-    if (!std::isalnum(static_cast<unsigned char>(c)) && c != '_' && c != '-' && c != '.') c = '_';
-  return s.empty() || s[0] == '.' ? "_" + s : s;
-}
-
 void check(const Status& s) {
   if (!s) throw Error(s);
 }
-
-}  // namespace
 
 int runs(const CommandLine& line) {
   auto store = open_project(line);
@@ -108,6 +99,9 @@ int show(const CommandLine& line) {
     } else if (const auto* m = std::get_if<TensorMap>(&a)) {
       std::printf("\n%s\n", m->title.c_str());
       for (const NamedArray& n : m->arrays) std::printf("  %s %s %s%s%s\n", n.name.c_str(), axes_text(n).c_str(), n.unit.c_str(), n.unit.empty() ? "" : "  ", n.help.c_str());
+    } else if (const auto* c = std::get_if<Circuit>(&a)) {
+      std::printf("\n%s: %s\n", artifact_kind(a), artifact_name(a).c_str());
+      print_circuit(*c, 20);
     } else {
       std::printf("\n%s: %s\n", artifact_kind(a), artifact_name(a).c_str());
     }
@@ -159,51 +153,6 @@ int gc(const CommandLine& line) {
   auto r = store->gc(line.flag("--dry-run")).value();
   if (line.flag("--json")) print_json({{"runs", runs}, {"files", r.files_removed}, {"bytes", r.bytes_freed}, {"dry_run", line.flag("--dry-run")}});
   else std::printf("%lld file(s), %.1f MB %s\n", static_cast<long long>(r.files_removed), static_cast<double>(r.bytes_freed) / 1e6, line.flag("--dry-run") ? "would go" : "removed");
-  return 0;
-}
-
-int export_command(const CommandLine& line) {
-  auto store = open_project(line);
-  RunRecord r = store->find_run(line.word(0)).value();
-  require_done(r);
-  AnalysisResult result = store->result(r.id).value();
-  std::string format = line.get("--format", "json"), out = line.get("--out");
-  if (format == "json") {
-    check(write_text_file(out, result_to_json(r, result).dump(1, ' ', false, Json::error_handler_t::replace) + "\n"));
-  } else if (format == "safetensors") {
-    std::vector<NamedArray> arrays;
-    for (const Artifact& a : result.artifacts)
-      if (const auto* m = std::get_if<TensorMap>(&a))
-        for (NamedArray n : m->arrays) {
-          n.name = m->name + "." + n.name;
-          arrays.push_back(std::move(n));
-        }
-    if (arrays.empty()) throw Error(StatusCode::kBadInput, "the run has no tensors", "export", "use --format json or csv");
-    check(write_arrays(out, arrays));
-  } else if (format == "csv") {
-    // One file an artifact, in a folder.
-    std::error_code ec;
-    std::filesystem::create_directories(out, ec);
-    if (ec) throw Error(StatusCode::kFailed, "the folder cannot be made: " + ec.message(), out, "choose another --out");
-    int files = 0;
-    for (const Artifact& a : result.artifacts) {
-      if (const auto* t = std::get_if<Table>(&a)) {
-        check(write_text_file(out + "/" + safe_name(t->name) + ".csv", table_to_csv(*t)));
-        ++files;
-      } else if (const auto* m = std::get_if<TensorMap>(&a)) {
-        for (const NamedArray& n : m->arrays) {
-          check(write_text_file(out + "/" + safe_name(m->name + "." + n.name) + ".csv", arrays_to_csv(n)));
-          ++files;
-        }
-      }
-    }
-    std::fprintf(stderr, "%d files in %s\n", files, out.c_str());
-    return 0;
-  } else {
-    throw Error(StatusCode::kUnsupported, "run " + std::to_string(r.id) + " holds no circuit or graph, which '" + format + "' describes", "export",
-                "use --format json, csv or safetensors");
-  }
-  std::fprintf(stderr, "%s written\n", out.c_str());
   return 0;
 }
 

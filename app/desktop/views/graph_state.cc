@@ -51,11 +51,11 @@ void GraphState::set(GraphData graph) {
   }
 
   measure();
-  const Placement placed = placeByRank(layout);
+  const layout::Placement placed = layout::place_by_rank(layout);
   ranks = placed.ranks;
   auto made = std::make_shared<std::vector<NodePlace>>(n);
   for (size_t i = 0; i < n; ++i)
-    (*made)[i] = {placed.centres[i], layout[i].half, placed.rows[i], data.nodes[i].box};
+    (*made)[i] = {QPointF(placed.centres[i].x, placed.centres[i].y), QSizeF(layout[i].half.x, layout[i].half.y), placed.rows[i], data.nodes[i].box};
   places = made;
   findBounds();
   routeEdges();
@@ -72,17 +72,17 @@ void GraphState::measure() {
   for (size_t i = 0; i < n; ++i) {
     const GraphNode& node = data.nodes[i];
     labels[i] = plainLine(node.label.isEmpty() ? node.name : node.label, each ? 80 : 8);
-    layout[i] = {node.rank, node.column, QSizeF(kMostBox / 2, kBoxHalfHeight)};
+    layout[i] = {node.rank, node.column, {kMostBox / 2, kBoxHalfHeight}};
     if (!each) continue;
     const double width = metrics.horizontalAdvance(labels[i]);
-    if (node.box) layout[i].half.setWidth(std::clamp(width / 2 + 10, 20.0, kMostBox));
+    if (node.box) layout[i].half.x = std::clamp(width / 2 + 10, 20.0, kMostBox);
     else radius = std::max(radius, width / 2 + 3);
   }
   // Heads are of one size, whatever their numbers.
   radius = std::min(radius, kMostRadius);
   for (size_t i = 0; i < n; ++i) {
-    if (!data.nodes[i].box) layout[i].half = QSizeF(radius, radius);
-    const double room = 2 * layout[i].half.width() - (data.nodes[i].box ? 12 : 4);
+    if (!data.nodes[i].box) layout[i].half = {radius, radius};
+    const double room = 2 * layout[i].half.x - (data.nodes[i].box ? 12 : 4);
     if (each && metrics.horizontalAdvance(labels[i]) > room) labels[i] = metrics.elidedText(labels[i], Qt::ElideMiddle, room);
   }
 }

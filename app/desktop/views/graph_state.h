@@ -12,10 +12,13 @@
 
 #include "app/desktop/theme/theme.h"
 #include "app/desktop/views/graph_edges.h"
-#include "app/desktop/views/graph_layout.h"
 #include "app/desktop/views/graph_view.h"
+#include "app/layout/graph_layout.h"
 
 namespace microtome::desktop {
+
+using layout::LayoutNode;
+using layout::RankRow;
 
 struct GraphState {
   GraphData data;

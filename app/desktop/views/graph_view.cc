@@ -80,13 +80,13 @@ void GraphView::Impl::startLayout() {
   std::vector<std::pair<int, int>> edges;
   if (state.edges->records.size() <= 6000) {
     for (const EdgeRecord& r : state.edges->records) edges.emplace_back(r.from, r.to);
-    if (edges.size() != state.edges->total || !suitsDot(state.layout, edges)) return;
+    if (edges.size() != state.edges->total || !layout::suits_dot(state.layout, edges)) return;
   } else {
     return;
   }
   layout = std::make_shared<std::atomic<bool>>(false);
   layoutPool()->start([nodes = state.layout, edges = std::move(edges), mine = layout, channel = channel] {
-    std::vector<double> x = dotColumns(nodes, edges, *mine);
+    std::vector<double> x = layout::dot_columns(nodes, edges, *mine);
     const std::lock_guard<std::mutex> lock(channel->lock);
     if (!channel->view || mine->load()) return;
     GraphView* view = channel->view;

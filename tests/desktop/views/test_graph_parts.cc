@@ -1,10 +1,8 @@
 // The parts below the graph view: names to ranks, ranks to places, scores to what is drawn.
 #include <gtest/gtest.h>
 
-#include <QElapsedTimer>
 #include <limits>
 
-#include "app/desktop/views/graph_layout.h"
 #include "app/desktop/views/graph_state.h"
 #include "tests/desktop/views/graph_samples.h"
 
@@ -80,30 +78,6 @@ TEST(GraphOfCircuit, MembersOnly) {
   EXPECT_EQ(graphOf(c, false).nodes.size(), 12u);
 }
 
-TEST(GraphLayout, RanksGoUpAndNodesNeverOverlap) {
-  std::vector<LayoutNode> nodes;
-  for (int i = 0; i < 300; ++i)
-    nodes.push_back({i % 5 == 0 ? 1'000'000 : i % 3, i % 4 == 0 ? i : -1, QSizeF(15 + i % 3 * 20, 13)});
-  for (int i = 0; i < 12; ++i) nodes.push_back({50, i, QSizeF(16, 16)});
-  const Placement p = placeByRank(nodes);
-  ASSERT_EQ(p.centres.size(), nodes.size());
-  ASSERT_EQ(p.ranks.size(), 5u);
-  for (size_t a = 0; a < nodes.size(); ++a)
-    for (size_t b = a + 1; b < nodes.size(); ++b) {
-      EXPECT_TRUE(nodes[a].rank >= nodes[b].rank || p.centres[a].y() > p.centres[b].y());
-      EXPECT_TRUE(nodes[a].rank <= nodes[b].rank || p.centres[a].y() < p.centres[b].y());
-      const QPointF d = p.centres[a] - p.centres[b];
-      EXPECT_TRUE(std::abs(d.x()) >= nodes[a].half.width() + nodes[b].half.width() ||
-                  std::abs(d.y()) >= nodes[a].half.height() + nodes[b].half.height())
-          << a << " " << b;
-    }
-  // Columns are kept where they make sense: the heads of a rank stand in their order, evenly.
-  const double step = p.centres[301].x() - p.centres[300].x();
-  EXPECT_GT(step, 32);
-  for (size_t i = 301; i < 312; ++i) EXPECT_NEAR(p.centres[i].x() - p.centres[i - 1].x(), step, 1e-6);
-  EXPECT_TRUE(placeByRank({}).centres.empty());
-}
-
 TEST(GraphLayout, SameHeadSameColumn) {
   GraphState s;
   s.set(graphOf(fullCircuit(4, 6), true));
@@ -111,47 +85,6 @@ TEST(GraphLayout, SameHeadSameColumn) {
   EXPECT_DOUBLE_EQ(at("a0.h2").x(), at("a3.h2").x());
   EXPECT_LT(at("a0.h2").x(), at("a0.h3").x());
   EXPECT_NEAR(at("m1").x(), 0, 1e-6);
-}
-
-TEST(GraphLayout, DotIsForGraphsThatCanBeRead) {
-  const std::vector<LayoutNode> nodes(400, LayoutNode{0, -1, QSizeF(15, 15)});
-  std::vector<LayoutNode> ranked = nodes;
-  for (size_t i = 0; i < ranked.size(); ++i) ranked[i].rank = static_cast<int>(i) / 20;
-  std::vector<std::pair<int, int>> edges;
-  for (int i = 0; i + 20 < 400; ++i) edges.emplace_back(i, i + 20);
-  EXPECT_TRUE(suitsDot(ranked, edges));
-  EXPECT_FALSE(suitsDot(ranked, {}));
-  ranked.push_back({});
-  EXPECT_FALSE(suitsDot(ranked, edges));
-  ranked.pop_back();
-  for (int i = 0; i < 400; ++i)
-    for (int k = 0; k < 8; ++k) edges.emplace_back(i, (i * 7 + k * 31) % 400);
-  EXPECT_FALSE(suitsDot(ranked, edges));
-  const std::atomic<bool> cancelled{true};
-  EXPECT_TRUE(dotColumns(ranked, edges, cancelled).empty());
-}
-
-TEST(GraphLayout, DotAnswersInTimeForTheLargestGraphItIsGiven) {
-  std::vector<LayoutNode> nodes;
-  for (int i = 0; i < 400; ++i) nodes.push_back({i / 16, -1, QSizeF(15, 15)});
-  std::vector<std::pair<int, int>> edges;
-  for (int i = 0; edges.size() < 1500; ++i) {
-    const int a = i * 37 % 384, b = std::min(399, a + 16 + i * 53 % 150);
-    if (nodes[static_cast<size_t>(a)].rank < nodes[static_cast<size_t>(b)].rank) edges.emplace_back(a, b);
-  }
-  ASSERT_TRUE(suitsDot(nodes, edges));
-  const std::atomic<bool> cancelled{false};
-  QElapsedTimer clock;
-  clock.start();
-  const std::vector<double> x = dotColumns(nodes, edges, cancelled);
-  std::printf("dot, 400 nodes and 1,500 edges: %lld ms\n", static_cast<long long>(clock.elapsed()));
-  EXPECT_LT(clock.elapsed(), 30'000);
-  ASSERT_EQ(x.size(), nodes.size());
-  for (int r = 0; r < 25; ++r) {
-    std::vector<double> row(x.begin() + r * 16, x.begin() + r * 16 + 16);
-    std::sort(row.begin(), row.end());
-    for (size_t i = 1; i < row.size(); ++i) EXPECT_GE(row[i] - row[i - 1], 30);
-  }
 }
 
 TEST(GraphEdges, TheStrongestAreKeptAndTheLegendSaysSo) {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <functional>
 
+#include "core/base/circuit_ops.h"
 #include "core/base/rng.h"
 #include "core/base/sha256.h"
 
@@ -314,15 +315,40 @@ void add_circuit(std::vector<ReportRun>& out, bool linear, int64_t id) {
       "eap", "Edge attribution patching",
       "First-order estimate of what replacing each edge by its corrupted value would do to the metric.", "2310.10348"};
   ReportRun run = make_run(d, linear, {{"edges", "12"}}, id);
-  Circuit c{"circuit", "Circuit", kLayers, kHeads, 128, false, {}, {}};
+  // Every edge of the model, with scores as they come: most near 0, some strong, on ways through a few heads.
+  Circuit c{"circuit", linear ? "Circuit of the linear twin" : "Circuit of the softmax model", kLayers, kHeads, 128, false, {}, {}, {}};
+  Rng rng(linear ? 8 : 7);
+  std::vector<std::string> ports = {"q", "k", "v"}, sources = {"input"};
+  if (linear) ports.insert(ports.end(), {"beta", "decay", "k_conv"});
+  const auto worth = [&](const std::string& node) { return node == "input" || node[0] == 'm' ? 0.5 : (node.back() - '0' + 3 * (node[1] - '0')) % 5 == 2 ? 1.0 : 0.1; };
+  const auto edge = [&](const std::string& from, const std::string& node, const std::string& port) {
+    const double far = node == "logits" ? 1 : worth(node);
+    c.edges.push_back({from, node + (port.empty() ? "" : "<" + port + ">"), false, rng.normal() * worth(from) * far * far});
+  };
   for (int64_t l = 0; l < kLayers; ++l) {
+    std::vector<std::string> written;
     for (int64_t h = 0; h < kHeads; ++h) {
-      std::string node = "a" + std::to_string(l) + ".h" + std::to_string(h);
-      c.nodes.push_back({node, h == 3, 0.1 * l});
-      c.edges.push_back({"input", node + "<q>", h == 3, 0.05 * l});
-      c.edges.push_back({node, "logits", h == 3, 0.21 * l - 0.1});
+      written.push_back("a" + std::to_string(l) + ".h" + std::to_string(h));
+      for (const std::string& from : sources)
+        for (const std::string& port : ports) edge(from, written.back(), port);
     }
+    sources.insert(sources.end(), written.begin(), written.end());
+    for (const std::string& from : sources) edge(from, "m" + std::to_string(l), "");
+    sources.push_back("m" + std::to_string(l));
   }
+  for (const std::string& from : sources) edge(from, "logits", "");
+  for (const std::string& n : sources) c.nodes.push_back({n, true, 0.1});
+  c.nodes.push_back({"logits", true, 0});
+  c = prune_dead_ends(top_edges(c, 48)).circuit;
+  c.groups = {{"name movers", {"a2.h1", "a3.h3"}}, {"early", {"a0.h2", "m0"}}};
+  Series faith{"faithfulness", "Faithfulness by size", "edges (%)", "faithfulness", {{"eap", {}, {}}, {"random edges", {}, {}}}};
+  for (double share : {0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0}) {
+    faith.lines[0].x.push_back(share);
+    faith.lines[0].y.push_back(1 - 1 / (1 + share * (linear ? 0.6 : 1.2)));
+    faith.lines[1].x.push_back(share);
+    faith.lines[1].y.push_back(share * share / 1e4);
+  }
+  run.result.artifacts.push_back(faith);
   run.result.artifacts.push_back(c);
   out.push_back(run);
 }

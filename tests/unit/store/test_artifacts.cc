@@ -64,7 +64,8 @@ TEST_F(StoreTest, AllKindsOfArtifactComeBackAsTheyWere) {
   Text text{"note", "A text", "# Title\n\n" + std::string("raw \0 byte", 10)};
   Circuit circuit{"ioi", "A circuit", 12, 12, 768, true,
                   {{"input", true, kNaN}, {"a0.h1", false, -0.5}},
-                  {{"input", "a0.h1<q>", true, 0.25}, {"a0.h1", "logits", false, -kInf}}};
+                  {{"input", "a0.h1<q>", true, 0.25}, {"a0.h1", "logits", false, -kInf}},
+                  {{any_text(rng), {"a0.h1", any_text(rng)}}, {"empty", {}}}};
   AnalysisResult result;
   result.summary = {{"effect", 0.5, "logits", "the mean", 0.25, 0.75, 30}, {"odd", kInf, "", "", kNaN, kNaN, 0}};
   result.findings = {"Head 1.2 matters.", any_text(rng)};
@@ -131,6 +132,10 @@ TEST_F(StoreTest, AllKindsOfArtifactComeBackAsTheyWere) {
   EXPECT_TRUE(std::isnan(c.nodes[0].score));
   EXPECT_FALSE(c.nodes[1].in_graph);
   EXPECT_EQ(c.nodes[1].score, -0.5);
+  ASSERT_EQ(c.groups.size(), 2u);
+  EXPECT_EQ(c.groups[0].name, circuit.groups[0].name);
+  EXPECT_EQ(c.groups[0].nodes, circuit.groups[0].nodes);
+  EXPECT_EQ(c.groups[1].name, "empty");
   ASSERT_EQ(c.edges.size(), 2u);
   EXPECT_EQ(c.edges[0].to, "a0.h1<q>");
   EXPECT_EQ(c.edges[1].score, -kInf);
@@ -166,6 +171,8 @@ TEST(ArtifactCodec, DamagedTextIsAnErrorThatNamesThePlace) {
                  "\"x\":[{\"__float__\":\"nan\"}],\"y\":[]}]}"},
       {"text", "{\"name\":\"\"}"},
       {"circuit", "{\"name\":\"\",\"title\":\"\",\"n_layers\":1.5}"},
+      {"circuit", "{\"name\":\"\",\"title\":\"\",\"n_layers\":1,\"n_heads\":1,\"d_model\":8,\"parallel_attn_mlp\":false,"
+                  "\"nodes\":[],\"edges\":[],\"groups\":[[\"g\"]]}"},
       {"tensors", "{\"name\":\"\",\"title\":\"\",\"axis_labels\":[[\"a\"]],\"looks\":[]}"},
       {"picture", "{}"},
       {"table", std::string(5000, '[')},
@@ -181,10 +188,20 @@ TEST(ArtifactCodec, DamagedTextIsAnErrorThatNamesThePlace) {
   }
 }
 
+// Projects written before circuits had groups.
+TEST(ArtifactCodec, ACircuitWithoutGroupsHasNone) {
+  Circuit circuit{"c", "t", 1, 1, 8, false, {{"input", true, kNaN}}, {{"input", "logits", true, 0.5}}, {}};
+  const std::string body = encode_artifact(circuit, "t");
+  EXPECT_EQ(body.find("groups"), std::string::npos);
+  const Artifact back = decode_artifact("circuit", body, {}, "t");
+  EXPECT_TRUE(std::get<Circuit>(back).groups.empty());
+  EXPECT_EQ(std::get<Circuit>(back).edges.size(), 1u);
+}
+
 // Every artifact text with one byte changed decodes or is refused; it never does anything else.
 TEST(ArtifactCodec, AnyChangedByteIsDecodedOrRefused) {
   Rng rng(3);
-  Circuit circuit{"c", "t", 1, 1, 8, false, {{"input", true, kNaN}}, {{"input", "logits", true, 0.5}}};
+  Circuit circuit{"c", "t", 1, 1, 8, false, {{"input", true, kNaN}}, {{"input", "logits", true, 0.5}}, {{"g", {"input"}}}};
   Table table{"t", "", {{"a", "", ""}, {"b", "", ""}}, {{Cell{int64_t{1}}, Cell{"\xff"}}, {Cell{kInf}, Cell{}}}};
   int refused = 0, decoded = 0;
   for (const Artifact& a : {Artifact(circuit), Artifact(table)}) {

@@ -39,7 +39,7 @@ TEST(ResultJson, HoldsWhatScriptsRead) {
                       TensorMap{"maps", "", {big}, {}, {}},
                       Series{"s", "", "x", "y", {{"l", {0, 1}, {INFINITY, 2.5}}}},
                       Text{"n", "", "# md"},
-                      Circuit{"c", "", 1, 2, 8, false, {{"input", true, kNaN}}, {{"input", "logits", true, 0.5}}}};
+                      Circuit{"c", "", 1, 2, 8, false, {{"input", true, kNaN}}, {{"input", "logits", true, 0.5}}, {{"g", {"input"}}}}};
   std::string text = result_to_json(sample_record(), result).dump();
   auto parsed = parse_json(text, "result.json");
   ASSERT_TRUE(parsed.is_ok()) << parsed.status().text();
@@ -61,6 +61,7 @@ TEST(ResultJson, HoldsWhatScriptsRead) {
   EXPECT_EQ(j["texts"][0]["markdown"], "# md");
   EXPECT_EQ(j["circuits"][0]["edges"][0]["to"], "logits");
   EXPECT_TRUE(j["circuits"][0]["nodes"][0]["score"].is_null());
+  EXPECT_EQ(j["circuits"][0]["groups"], Json::parse("[{\"name\":\"g\",\"nodes\":[\"input\"]}]"));
   const Json& p = j["parameters"];
   EXPECT_TRUE(p["steps"].is_number_integer());
   EXPECT_EQ(p["steps"], 5);
