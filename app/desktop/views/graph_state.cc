@@ -30,10 +30,29 @@ void GraphState::set(GraphData graph) {
   selected = selectedEdge = hovered = -1;
   marked.clear();
   knockedOut.clear();
-  edges = std::make_shared<SortedEdges>(sortEdges(data));
+  ringed.clear();
+  dimmed_.clear();
   const size_t n = data.nodes.size();
   pinned.assign(n, 0);
+  sortAndIndex();
+  measure();
+  const Placement placed = placeByRank(layout);
+  ranks = placed.ranks;
+  auto made = std::make_shared<std::vector<NodePlace>>(n);
+  for (size_t i = 0; i < n; ++i)
+    (*made)[i] = {placed.centres[i], layout[i].half, placed.rows[i], data.nodes[i].box};
+  places = made;
+  findBounds();
+  routeEdges();
+  shown = edges->shownAt(threshold);
+}
 
+void GraphState::sortAndIndex() {
+  const size_t n = data.nodes.size();
+  auto sorted = std::make_shared<SortedEdges>(sortEdges(data));
+  if (dimmed_.size() == data.edges.size())
+    for (EdgeRecord& r : sorted->records) r.dimmed = dimmed_[static_cast<size_t>(r.edge)] != 0;
+  edges = sorted;
   start_.assign(n + 1, 0);
   for (const EdgeRecord& r : edges->records) {
     ++start_[static_cast<size_t>(r.from) + 1];
@@ -49,17 +68,31 @@ void GraphState::set(GraphData graph) {
     if (r.to != r.from) adjacent_[next[static_cast<size_t>(r.to)]++] = static_cast<int>(i);
     for (int end : {r.from, r.to}) firstEdge_[static_cast<size_t>(end)] = std::min(firstEdge_[static_cast<size_t>(end)], i);
   }
+}
 
-  measure();
-  const Placement placed = placeByRank(layout);
-  ranks = placed.ranks;
-  auto made = std::make_shared<std::vector<NodePlace>>(n);
-  for (size_t i = 0; i < n; ++i)
-    (*made)[i] = {placed.centres[i], layout[i].half, placed.rows[i], data.nodes[i].box};
-  places = made;
-  findBounds();
+void GraphState::setLevels(const std::vector<double>& levels, double value) {
+  if (levels.size() != data.edges.size()) return;
+  const int chosen = selectedEdge < 0 ? -1 : edges->records[static_cast<size_t>(selectedEdge)].edge;
+  for (size_t i = 0; i < levels.size(); ++i) data.edges[i].level = levels[i];
+  sortAndIndex();
   routeEdges();
-  shown = edges->shownAt(threshold);
+  selectedEdge = recordOf(chosen);
+  setThreshold(value);
+}
+
+void GraphState::setDimmed(const std::vector<char>& dimmed) {
+  if (dimmed == dimmed_ || (!dimmed.empty() && dimmed.size() != data.edges.size())) return;
+  dimmed_ = dimmed;
+  auto changed = std::make_shared<SortedEdges>(*edges);
+  for (EdgeRecord& r : changed->records) r.dimmed = !dimmed.empty() && dimmed[static_cast<size_t>(r.edge)] != 0;
+  edges = changed;
+}
+
+int GraphState::recordOf(int edge) const {
+  if (edge < 0) return -1;
+  for (size_t i = 0; i < edges->records.size(); ++i)
+    if (edges->records[i].edge == edge) return static_cast<int>(i);
+  return -1;
 }
 
 void GraphState::measure() {
@@ -242,7 +275,7 @@ QString GraphState::countText() const {
   if (edges->total == 0) return GraphView::tr("no edges");
   if (shown == edges->total) text = edges->total == 1 ? GraphView::tr("1 edge") : GraphView::tr("all %1 edges shown").arg(all);
   else text = GraphView::tr("%1 of %2 edges shown").arg(countedText(static_cast<qint64>(shown)), all);
-  if (threshold > 0) text += GraphView::tr(", |%1| ≥ %2").arg(scoreName(), numberText(threshold, 3));
+  if (threshold > 0 && !edges->leveled) text += GraphView::tr(", |%1| ≥ %2").arg(scoreName(), numberText(threshold, 3));
   else if (edges->total > edges->records.size()) text += GraphView::tr(", the strongest");
   if (shown == 0) text += GraphView::tr(": lower the threshold to see some");
   return text;
