@@ -77,6 +77,7 @@ struct GraphView::Impl {
 };
 
 void GraphView::Impl::startLayout() {
+  if (state.data.grid) return;
   std::vector<std::pair<int, int>> edges;
   if (state.edges->records.size() <= 6000) {
     for (const EdgeRecord& r : state.edges->records) edges.emplace_back(r.from, r.to);

@@ -40,6 +40,7 @@ struct GraphData {
   std::vector<GraphNode> nodes;
   std::vector<GraphEdge> edges;
   QString scoreLabel, help;
+  bool grid = false;                   // nodes stay where rank and column put them: `dot` is not asked
   std::map<int, QString> rankNames;    // rank → "L3", at the left; ranks of one name that lie together are one stripe
 };
 // Nodes and edges of a circuit artifact; what is not in_graph is left out when onlyMembers.

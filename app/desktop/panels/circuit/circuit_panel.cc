@@ -62,7 +62,7 @@ CircuitPanel::CircuitPanel(Session& session, const PanelInfo& info, QWidget* par
   column->addWidget(hint_);
   makeBar(content);
   column->addWidget(bar_);
-  splitter_ = new QSplitter(Qt::Vertical, content);
+  splitter_ = new QSplitter(Qt::Horizontal, content);
   splitter_->setChildrenCollapsible(false);
   graphs_ = new QSplitter(Qt::Horizontal, splitter_);
   graphs_->setChildrenCollapsible(false);
@@ -84,10 +84,10 @@ CircuitPanel::CircuitPanel(Session& session, const PanelInfo& info, QWidget* par
     connect(c, &CircuitColumn::pickCleared, this, [this] { clearPick(); });
     connect(c->questions(), &CircuitQuestions::changed, this, [this] { showNumbers(); });
   }
-  makeBelow(splitter_);
+  makeSide(splitter_);
   splitter_->setStretchFactor(0, 1);
   splitter_->setStretchFactor(1, 0);
-  splitter_->setSizes({360, 132});
+  splitter_->setSizes({560, 240});
   column->addWidget(splitter_, 1);
   stack_->addWidget(empty_);
   stack_->addWidget(content);
@@ -170,31 +170,29 @@ void CircuitPanel::makeBar(QWidget* parent) {
   connect(restore_, &QToolButton::clicked, this, [this] { restoreAll(); });
 }
 
-void CircuitPanel::makeBelow(QWidget* parent) {
-  below_ = new QWidget(parent);
-  auto* row = new QHBoxLayout(below_);
-  row->setContentsMargins(0, kGrid / 2, 0, 0);
-  row->setSpacing(2 * kGrid);
-  auto* words = new QVBoxLayout;
+void CircuitPanel::makeSide(QWidget* parent) {
+  side_ = new QWidget(parent);
+  side_->setMinimumWidth(26 * kGrid);
+  auto* words = new QVBoxLayout(side_);
+  words->setContentsMargins(kGrid, 0, 0, 0);
   words->setSpacing(kGrid / 2);
   const char* names[] = {"circuit_measure_0", "circuit_measure_1"};
   const char* without[] = {"circuit_knocked_0", "circuit_knocked_1"};
   for (int slot = 0; slot < Session::kSlots; ++slot) {
-    words->addWidget(measure_[slot] = line(below_, names[slot], ""));
+    words->addWidget(measure_[slot] = line(side_, names[slot], ""));
     measure_[slot]->setToolTip(tipText(tr("Faithfulness (m(C) − m(∅)) / (m(M) − m(∅)): m the metric, C the circuit, everything outside it replaced; M the whole model, ∅ "
                                           "no edge at all. In brackets a 95 % bootstrap interval over prompts. Sources: 2211.00593, 2504.13151")));
-    words->addWidget(knocked_[slot] = line(below_, without[slot], ""));
+    words->addWidget(knocked_[slot] = line(side_, without[slot], ""));
   }
-  words->addWidget(comparison_ = line(below_, "circuit_comparison", ""));
-  words->addWidget(selected_ = line(below_, "circuit_selected", "muted"));
-  words->addStretch(1);
-  curve_ = new ChartView(below_);
+  words->addWidget(comparison_ = line(side_, "circuit_comparison", ""));
+  words->addWidget(selected_ = line(side_, "circuit_selected", "muted"));
+  curve_ = new ChartView(side_);
   curve_->setObjectName(QStringLiteral("circuit_curve"));
-  curve_->setMinimumWidth(33 * kGrid);
   curve_->setMinimumHeight(15 * kGrid);
+  curve_->setMaximumHeight(33 * kGrid);
   adopt(curve_);
-  row->addLayout(words, 3);
-  row->addWidget(curve_, 2);
+  words->addWidget(curve_, 1);
+  words->addStretch(0);
   connect(curve_, &ChartView::cursorMoved, this, [this](double x) {
     if (setting_ || most() == 0) return;
     moved_ = true;
@@ -365,11 +363,11 @@ void CircuitPanel::showStates() {
   controls_->setJobs(jobs);
   controls_->setHindrance(any ? QString() : why);
   controls_->setAnswered(answered);
-  if (!any && !why.isEmpty() && shown) hint = why;
+  if (!any && hint.isEmpty() && shown) hint = why;
   hint_->setText(hint);
   hint_->setVisible(!hint.isEmpty());
   bar_->setVisible(shown);
-  below_->setVisible(shown);
+  side_->setVisible(shown);
 }
 
 // ---- for reports, and between starts -------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ class CircuitPanel : public Panel {
  private:
   // Runs and their states: circuit_panel.cc.
   void makeBar(QWidget* parent);
-  void makeBelow(QWidget* parent);
+  void makeSide(QWidget* parent);
   void connectSession();
   RunRequest request(int slot) const;
   QString hindrance(int slot) const;
@@ -74,7 +74,7 @@ class CircuitPanel : public Panel {
   QStackedWidget* stack_;
   EmptyState* empty_;
   CircuitControls* controls_;
-  QWidget *bar_, *below_;
+  QWidget *bar_, *side_;
   QSlider* slider_;
   QSpinBox* spin_;
   QLabel *of_, *hint_;

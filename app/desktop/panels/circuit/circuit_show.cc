@@ -17,7 +17,7 @@ namespace microtome::desktop {
 namespace {
 
 constexpr int kPlaces = 400;           // of the slider; fewer where two would be the same number
-constexpr int64_t kFirst = 100;        // edges shown of a circuit of which the analysis chose none
+constexpr int64_t kFirst = 100;        // edges at least that are shown of a circuit of which the analysis chose none
 constexpr int kCurvePoints = 13;
 constexpr int kMostNamed = 6;          // nodes named in a sentence
 
@@ -26,11 +26,13 @@ QString edgesText(int64_t n) { return n == 1 ? QObject::tr("1 edge") : QObject::
 QString nodesText(int64_t n) { return n == 1 ? QObject::tr("1 node") : QObject::tr("%1 nodes").arg(count(n)); }
 QString share(double f) { return std::isfinite(f) ? QString::number(f, 'f', 2) : QStringLiteral("–"); }
 
-// Counts from 1 to `most`, evenly on a log scale.
-std::vector<int64_t> logSteps(int64_t most, int places) {
+// Counts from `first` to `most`, evenly on a log scale.
+std::vector<int64_t> logSteps(int64_t first, int64_t most, int places) {
   std::vector<int64_t> out;
+  first = std::clamp<int64_t>(first, 1, std::max<int64_t>(1, most));
+  const double ratio = static_cast<double>(most) / static_cast<double>(first);
   for (int i = 0; i < places && most > 0; ++i) {
-    const auto n = static_cast<int64_t>(std::llround(std::pow(static_cast<double>(most), static_cast<double>(i) / (places - 1))));
+    const auto n = std::llround(static_cast<double>(first) * std::pow(ratio, static_cast<double>(i) / (places - 1)));
     if (out.empty() || n > out.back()) out.push_back(n);
   }
   return out;
@@ -58,8 +60,8 @@ std::map<int64_t, double> storedCurve(const AnalysisResult& result, int64_t tota
 
 std::vector<CircuitQuestion> curveQuestions(const EdgeOrder& order) {
   std::vector<CircuitQuestion> out;
-  for (int64_t n : logSteps(order.total(), kCurvePoints))
-    if (order.edges({n}) > 0) out.push_back({{n}, {}});
+  if (order.countFor(1) == 0) return out;
+  for (int64_t n : logSteps(order.countFor(1), order.total(), kCurvePoints)) out.push_back({{n}, {}});
   return out;
 }
 
@@ -100,13 +102,22 @@ void CircuitPanel::circuitChanged() {
     } else {
       asFound_ = found;
       count_ = std::min(all, kFirst);
-      for (const CircuitColumn* c : columns_)
-        if (c->hasCircuit() && c->order()->hasFound() && c->order()->total() == all) count_ = c->order()->found();
+      for (const CircuitColumn* c : columns_) {
+        if (!c->hasCircuit() || c->order()->total() != all) continue;
+        count_ = c->order()->hasFound() ? c->order()->found() : std::max(count_, c->order()->countFor(kFirst));
+      }
     }
   }
   asFound_ = asFound_ && found;
   setting_ = true;
-  steps_ = logSteps(all, kPlaces);
+  // Fewer edges than the first path needs are nothing to see.
+  int64_t first = all;
+  for (const CircuitColumn* c : columns_) {
+    if (!c->hasCircuit()) continue;
+    const double part = static_cast<double>(all) / static_cast<double>(c->order()->total());
+    first = std::min(first, static_cast<int64_t>(static_cast<double>(c->order()->countFor(1)) * part));
+  }
+  steps_ = logSteps(first, all, kPlaces);
   slider_->setRange(0, std::max(0, static_cast<int>(steps_.size()) - 1));
   slider_->setPageStep(std::max(1, static_cast<int>(steps_.size()) / 20));
   spin_->setRange(all > 0 ? 1 : 0, static_cast<int>(std::min<int64_t>(all, std::numeric_limits<int>::max())));

@@ -18,6 +18,8 @@ namespace {
 
 // A list of more is no list any more: Project finds the others.
 constexpr size_t kMostListed = 200;
+// Beyond so many edges graphviz has no better order than the heads' own.
+constexpr size_t kReadEdgeByEdge = 150;
 
 QString circuitText(const RunRecord& r, CircuitPrompts scope) {
   QStringList parts{runTitle(r)};
@@ -240,6 +242,8 @@ GraphData CircuitColumn::made() const {
     for (const std::string& n : g.nodes) groups.emplace(n, g.name);
   for (GraphNode& n : data.nodes)
     if (const auto at = groups.find(n.name.toStdString()); at != groups.end()) n.group = labelText(at->second, 80);
+  // So dense a graph is read by its layers and heads, and beside another one place must mean one head.
+  data.grid = data.edges.size() > kReadEdgeByEdge;
   data.scoreLabel = tr("score");
   data.help = tr("Edges by their score, as the analysis gives it: the width says how strong, the colour which sign. Edges that no longer lie on a path "
                  "from the input to the logits are left out.");

@@ -125,6 +125,7 @@ CircuitControls::CircuitControls(Session& session, QWidget* parent) : QWidget(pa
   });
   setHindrance({});
   setJobs({});
+  build();
 }
 
 CircuitControls::~CircuitControls() = default;
@@ -168,6 +169,7 @@ void CircuitControls::build() {
   entries_.clear();
   ParamSchema rest;
   flow->addWidget(analyses_);
+  analyses_->setVisible(analyses_->count() > 0);
   if (const app::AnalysisFacts* a = facts()) {
     analyses_->setToolTip(tipText(labelText(a->info.definition, 800)));
     for (const char* name : kRow) {

@@ -122,6 +122,11 @@ int64_t EdgeOrder::edges(const EdgeChoice& choice) const {
   return std::upper_bound(sorted_.begin(), sorted_.end(), choice.count) - sorted_.begin();
 }
 
+int64_t EdgeOrder::countFor(int64_t remaining) const {
+  if (sorted_.empty()) return 0;
+  return sorted_[static_cast<size_t>(std::clamp<int64_t>(remaining, 1, static_cast<int64_t>(sorted_.size())) - 1)];
+}
+
 std::vector<char> EdgeOrder::nodes(const EdgeChoice& choice) const {
   std::vector<char> out(names_.size(), 0);
   for (size_t e = 0; e < ends_.size(); ++e)

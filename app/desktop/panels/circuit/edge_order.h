@@ -49,6 +49,8 @@ class EdgeOrder {
     return entry_[edge] > 0 && entry_[edge] <= choice.count;
   }
   int64_t edges(const EdgeChoice& choice) const;       // that remain
+  // The smallest number of strongest edges of which at least `remaining` remain (of fewer: all that ever do); 0: none ever do.
+  int64_t countFor(int64_t remaining) const;
   std::vector<char> nodes(const EdgeChoice& choice) const;   // one a nodeNames(): has an edge that remains
   const std::vector<std::string>& nodeNames() const { return names_; }
   int from(size_t edge) const { return ends_[edge].first; }  // into nodeNames()
