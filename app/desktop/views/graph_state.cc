@@ -5,6 +5,7 @@
 #include <QLocale>
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "app/desktop/views/plain_line.h"
 
@@ -12,7 +13,34 @@ namespace microtome::desktop {
 namespace {
 
 constexpr double kBoxHalfHeight = 13, kLeastRadius = 15, kMostRadius = 20, kMostBox = 80;
+constexpr double kGridPitch = 44, kGridStep = 80;      // at least, between ranks and columns of a graph that stays on its grid
 constexpr int kMeasured = 20'000;      // beyond so many nodes labels are not measured one by one
+
+// A grid is read by its rows and columns and needs less room than edges that are followed one by one: closer together its nodes are
+// larger in the same window. Ranks that are folded into several rows stay as they are.
+void compact(Placement* placed, const std::vector<LayoutNode>& nodes) {
+  double pitch = std::numeric_limits<double>::infinity(), gap = pitch, widest = 0;
+  std::vector<std::vector<double>> rows(placed->ranks.size());
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const auto row = static_cast<size_t>(placed->rows[i]);
+    rows[row].push_back(placed->centres[i].x());
+    widest = std::max(widest, 2 * nodes[i].half.width());
+    if (std::abs(placed->centres[i].y() - placed->ranks[row].y) > 0.5) return;
+  }
+  for (size_t r = 1; r < placed->ranks.size(); ++r) pitch = std::min(pitch, std::abs(placed->ranks[r].y - placed->ranks[r - 1].y));
+  for (std::vector<double>& row : rows) {
+    std::sort(row.begin(), row.end());
+    for (size_t k = 1; k < row.size(); ++k) gap = std::min(gap, row[k] - row[k - 1]);
+  }
+  const double fy = std::isfinite(pitch) && pitch > 0 ? std::clamp(kGridPitch / pitch, 0.6, 1.0) : 1;
+  const double fx = std::isfinite(gap) && gap > 0 ? std::min(1.0, std::max(kGridStep, widest + 10) / gap) : 1;
+  for (QPointF& c : placed->centres) c = QPointF(c.x() * fx, c.y() * fy);
+  for (RankRow& r : placed->ranks) {
+    r.y *= fy;
+    r.top *= fy;
+    r.bottom *= fy;
+  }
+}
 
 }  // namespace
 
@@ -36,7 +64,8 @@ void GraphState::set(GraphData graph) {
   pinned.assign(n, 0);
   sortAndIndex();
   measure();
-  const Placement placed = placeByRank(layout);
+  Placement placed = placeByRank(layout);
+  if (data.grid) compact(&placed, layout);
   ranks = placed.ranks;
   auto made = std::make_shared<std::vector<NodePlace>>(n);
   for (size_t i = 0; i < n; ++i)

@@ -4,6 +4,7 @@
 #include <QDataStream>
 #include <QHBoxLayout>
 #include <QLabel>
+#include <QScrollArea>
 #include <QShortcut>
 #include <QSlider>
 #include <QSpinBox>
@@ -120,7 +121,7 @@ void CircuitPanel::makeBar(QWidget* parent) {
   auto* row = new QHBoxLayout(bar_);
   row->setContentsMargins(0, 0, 0, 0);
   row->setSpacing(kGrid);
-  auto* label = new QLabel(tr("edges"), bar_);
+  auto* label = new QLabel(tr("strongest edges"), bar_);
   label->setProperty("role", QStringLiteral("muted"));
   slider_ = new QSlider(Qt::Horizontal, bar_);
   slider_->setObjectName(QStringLiteral("circuit_slider"));
@@ -173,26 +174,40 @@ void CircuitPanel::makeBar(QWidget* parent) {
 void CircuitPanel::makeSide(QWidget* parent) {
   side_ = new QWidget(parent);
   side_->setMinimumWidth(26 * kGrid);
-  auto* words = new QVBoxLayout(side_);
-  words->setContentsMargins(kGrid, 0, 0, 0);
+  auto* column = new QVBoxLayout(side_);
+  column->setContentsMargins(kGrid, 0, 0, 0);
+  column->setSpacing(kGrid / 2);
+  words_ = new QScrollArea(side_);
+  words_->setFrameShape(QFrame::NoFrame);
+  words_->setWidgetResizable(true);
+  words_->setHorizontalScrollBarPolicy(Qt::ScrollBarAlwaysOff);
+  words_->setFocusPolicy(Qt::NoFocus);
+  words_->setMinimumHeight(2 * kGrid);
+  auto* inside = new QWidget(words_);
+  auto* words = new QVBoxLayout(inside);
+  words->setContentsMargins(0, 0, 0, 0);
   words->setSpacing(kGrid / 2);
   const char* names[] = {"circuit_measure_0", "circuit_measure_1"};
   const char* without[] = {"circuit_knocked_0", "circuit_knocked_1"};
   for (int slot = 0; slot < Session::kSlots; ++slot) {
-    words->addWidget(measure_[slot] = line(side_, names[slot], ""));
+    words->addWidget(measure_[slot] = line(inside, names[slot], ""));
     measure_[slot]->setToolTip(tipText(tr("Faithfulness (m(C) − m(∅)) / (m(M) − m(∅)): m the metric, C the circuit, everything outside it replaced; M the whole model, ∅ "
                                           "no edge at all. In brackets a 95 % bootstrap interval over prompts. Sources: 2211.00593, 2504.13151")));
-    words->addWidget(knocked_[slot] = line(side_, without[slot], ""));
+    words->addWidget(knocked_[slot] = line(inside, without[slot], ""));
   }
-  words->addWidget(comparison_ = line(side_, "circuit_comparison", ""));
-  words->addWidget(selected_ = line(side_, "circuit_selected", "muted"));
+  words->addWidget(comparison_ = line(inside, "circuit_comparison", ""));
+  words->addWidget(selected_ = line(inside, "circuit_selected", "muted"));
+  words->addStretch(1);
+  words_->setWidget(inside);
+  column->addWidget(words_, 3);
   curve_ = new ChartView(side_);
   curve_->setObjectName(QStringLiteral("circuit_curve"));
-  curve_->setMinimumHeight(15 * kGrid);
+  curve_->setMinimumHeight(14 * kGrid);
   curve_->setMaximumHeight(33 * kGrid);
   adopt(curve_);
-  words->addWidget(curve_, 1);
-  words->addStretch(0);
+  column->addWidget(curve_, 2);
+  column->addStretch(0);
+  connect(splitter_, &QSplitter::splitterMoved, this, [this] { fitWords(); });
   connect(curve_, &ChartView::cursorMoved, this, [this](double x) {
     if (setting_ || most() == 0) return;
     moved_ = true;

@@ -13,6 +13,7 @@
 
 class QLabel;
 class QPushButton;
+class QScrollArea;
 class QSlider;
 class QSpinBox;
 class QSplitter;
@@ -35,6 +36,7 @@ class CircuitPanel : public Panel {
 
  protected:
   void refresh() override;
+  void resizeEvent(QResizeEvent* event) override;
   void keyPressEvent(QKeyEvent* event) override;       // K: knock out or put back; Shift+K: put all back
 
  private:
@@ -58,6 +60,7 @@ class CircuitPanel : public Panel {
   void applyChoice();
   void askNow(bool resting);
   void showNumbers();
+  void fitWords();
   void showCurve();
   void showComparison();
   QString measureText(const CircuitColumn& column) const;
@@ -82,6 +85,7 @@ class CircuitPanel : public Panel {
   QSplitter *splitter_, *graphs_;
   CircuitColumn* columns_[Session::kSlots] = {nullptr, nullptr};
   QLabel *measure_[Session::kSlots], *knocked_[Session::kSlots], *comparison_, *selected_;
+  QScrollArea* words_;
   ChartView* curve_;
   app::ModelPtr models_[Session::kSlots];
   std::unique_ptr<CircuitPair> pair_;

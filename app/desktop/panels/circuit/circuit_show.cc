@@ -1,6 +1,8 @@
 // What the Circuit panel shows: how many edges are kept, what that is worth, what is selected, what two circuits share.
 #include <QKeyEvent>
 #include <QLabel>
+#include <QLayout>
+#include <QScrollArea>
 #include <QSlider>
 #include <QSpinBox>
 #include <QToolButton>
@@ -105,6 +107,7 @@ void CircuitPanel::circuitChanged() {
       for (const CircuitColumn* c : columns_) {
         if (!c->hasCircuit() || c->order()->total() != all) continue;
         count_ = c->order()->hasFound() ? c->order()->found() : std::max(count_, c->order()->countFor(kFirst));
+        break;
       }
     }
   }
@@ -237,6 +240,20 @@ void CircuitPanel::showNumbers() {
   restore_->setEnabled(anyKnocked);
   if (lead) showCurve();
   else curve_->clear();
+  fitWords();
+}
+
+// Sentences take the height they need and scroll where there is less: they never make the window taller.
+void CircuitPanel::fitWords() {
+  QLayout* inside = words_->widget()->layout();
+  inside->invalidate();
+  // Of the whole width: a scroll bar that is not needed must not ask for itself.
+  words_->setMaximumHeight(std::max(2 * kGrid, inside->heightForWidth(words_->width()) + kGrid / 2));
+}
+
+void CircuitPanel::resizeEvent(QResizeEvent* event) {
+  Panel::resizeEvent(event);
+  fitWords();
 }
 
 void CircuitPanel::showCurve() {
