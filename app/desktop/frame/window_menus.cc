@@ -284,6 +284,8 @@ void MainWindow::showKeys() {
   rows << std::pair(tr("Arrows"), tr("In a picture: another cell, head, token or node")) << std::pair(tr("+  −  0"), tr("In a picture: zoom in, out, fit"))
        << std::pair(tr("Wheel"), tr("In a picture: zoom about the mouse; with Shift columns only, with Alt rows only"))
        << std::pair(tr("Enter"), tr("Open what is selected")) << std::pair(tr("Esc"), tr("Clear a brush, close a popup"))
+       << std::pair(tr("K  Shift+K"), tr("In a circuit: knock the selected node out or put it back; put all back"))
+       << std::pair(tr("P  N  G"), tr("In a circuit: pin a node, write a note at it, group the marked nodes"))
        << std::pair(tr("Menu key"), tr("In a picture: save as PNG, SVG or CSV, copy as command, note"));
   table->setRowCount(static_cast<int>(rows.size()));
   for (int i = 0; i < rows.size(); ++i) {

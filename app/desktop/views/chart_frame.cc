@@ -218,8 +218,8 @@ ChartFrame frameOf(const ChartState& state, ChartRange range, const QSizeF& size
       f.xTicks = tokenTicks(state.data.xTicks, f.range, width, token, f.slanted);
       labels = f.slanted ? std::ceil((widest(f.xTicks, token) + token.height()) * 0.7071) : std::ceil(token.height());
     } else {
-      f.xTicks = linearTicks(f.range.xLo, f.range.xHi,
-                             std::clamp(static_cast<int>(width / ((equal ? 7 : 9) * kGrid)), 2, 11));
+      const int most = std::clamp(static_cast<int>(width / ((equal ? 7 : state.data.logX ? 5 : 9) * kGrid)), 2, 11);
+      f.xTicks = state.data.logX ? logTicks(f.range.xLo, f.range.xHi, most) : linearTicks(f.range.xLo, f.range.xHi, most);
     }
     double bottom = size.height() - kHalf;
     f.xTitle = {};

@@ -26,7 +26,7 @@ double distance(const QPointF& a, const QPointF& b) { return std::hypot(a.x() - 
 QString ChartCanvas::xText(double x) const {
   if (state_.tokens() && x == std::floor(x) && x >= 0 && x < static_cast<double>(state_.data.xTicks.size()))
     return QStringLiteral("%1 %2").arg(numberText(x), visibleToken(state_.data.xTicks[static_cast<qsizetype>(x)].left(60)));
-  return numberText(x);
+  return numberText(state_.data.logX ? std::pow(10.0, x) : x);
 }
 
 ChartHover ChartCanvas::hoverAt(const QPointF& pixel) const {

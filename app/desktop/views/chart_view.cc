@@ -172,7 +172,7 @@ QString ChartView::csv() const {
   table.columns = {{"line", "", ""}, {"x", "", ""}, {"y", "", ""}};
   for (const ChartLine& line : data().lines)
     for (size_t i = 0, n = pointsOf(line); i < n; ++i)
-      table.rows.push_back({line.name.toStdString(), line.x[i], line.y[i]});
+      table.rows.push_back({line.name.toStdString(), data().logX ? std::pow(10.0, line.x[i]) : line.x[i], line.y[i]});
   return QString::fromStdString(table_to_csv(table));
 }
 

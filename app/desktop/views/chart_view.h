@@ -25,6 +25,7 @@ struct ChartData {
   QString title, xLabel, yLabel;       // with units
   std::vector<ChartLine> lines;
   QStringList xTicks;                  // labels of x = 0, 1, 2 … (tokens); empty: numbers
+  bool logX = false;                   // x is given as log10; labelled, read out and saved as what it stands for
   bool unitCircle = false;             // scatter of eigenvalues: circle |z| = 1 and equal axes
 };
 

@@ -412,6 +412,12 @@ bool GraphCanvas::eventFilter(QObject* watched, QEvent* event) {
     setFocus();
     return true;
   }
+  if (watched == line_ && event->type() == QEvent::KeyPress &&
+      (static_cast<QKeyEvent*>(event)->key() == Qt::Key_Return || static_cast<QKeyEvent*>(event)->key() == Qt::Key_Enter)) {
+    // A line edit passes Enter on to what is around it, where it would open the node.
+    Q_EMIT line_->editingFinished();
+    return true;
+  }
   return QGraphicsView::eventFilter(watched, event);
 }
 

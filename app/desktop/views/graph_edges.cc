@@ -15,6 +15,7 @@ namespace {
 
 // Scores are drawn in so many steps of width and opacity: few pens, set rarely.
 constexpr int kLevels = 12;
+constexpr double kDimmed = 0.3;        // presence of edges that step back beside others
 
 int levelOf(double strength) { return std::clamp(static_cast<int>(strength * kLevels), 0, kLevels - 1); }
 
@@ -26,6 +27,8 @@ float shiftOf(const QString& port) {
 }
 
 double magnitudeOf(double score) { return std::isnan(score) ? -1 : std::abs(score); }
+
+double thresholdOf(const GraphEdge& edge) { return std::isnan(edge.level) ? magnitudeOf(edge.score) : edge.level; }
 
 // 0 for 150 edges and fewer, 1 for 5,000 and more: how much a single edge must step back.
 double crowding(size_t shown) {
@@ -51,12 +54,12 @@ class Pens {
  public:
   Pens(const EdgeScene& scene, size_t shown, double scale, const EdgeBrush& brush) {
     const bool hair = brush.quality == EdgeQuality::kPreview;
-    for (int level = 0; level < kLevels; ++level) {
-      const double strength = (level + 0.5) / kLevels;
+    for (int level = 0; level < 2 * kLevels; ++level) {
+      const double strength = (level % kLevels + 0.5) / kLevels;
       for (int sign = -1; sign <= 1; ++sign) {
         QColor colour = sign > 0 ? scene.positive : sign < 0 ? scene.negative : scene.neutral;
         double width = edgeWidth(strength, shown, scale) + brush.widen;
-        double presence = edgePresence(strength, shown) * brush.presence;
+        double presence = edgePresence(strength, shown) * brush.presence * (level < kLevels ? 1 : kDimmed);
         if (hair) {
           // A hair line stands for a thinner or wider one by its strength of colour.
           presence *= std::clamp(width, 0.5, 1.3);
@@ -72,7 +75,7 @@ class Pens {
   const QPen& at(int i) const { return pens_[static_cast<size_t>(i)]; }
 
  private:
-  std::array<QPen, kLevels * 3> pens_;
+  std::array<QPen, kLevels * 6> pens_;                  // second half: dimmed
 };
 
 // Draws records one by one, given in the order in which they are to be painted.
@@ -91,7 +94,7 @@ class Stroke {
     if (scene_.without >= 0 && (r.from == scene_.without || r.to == scene_.without)) return;
     const Curve c = mapped(edgeCurve(scene_, record), toDevice_);
     if (!brush_.clip.isEmpty() && !c.box().intersects(clip_)) return;
-    const int pen = Pens::index(levelOf(r.strength), r.sign);
+    const int pen = Pens::index(levelOf(r.strength) + (r.dimmed ? kLevels : 0), r.sign);
     if (pen != pen_) {
       // A hair line's batch goes on while the level stays: colours of one level may swap places, nobody sees it.
       if (brush_.quality == EdgeQuality::kCrisp || pen / 3 != pen_ / 3) flush();
@@ -156,8 +159,7 @@ double distanceToPiece(const QPointF& p, const QPointF& a, const QPointF& b) {
 size_t SortedEdges::shownAt(double threshold) const {
   if (!(threshold > 0)) return records.size();
   return static_cast<size_t>(
-      std::partition_point(magnitudes.begin(), magnitudes.end(), [&](double m) { return m >= threshold; }) -
-      magnitudes.begin());
+      std::partition_point(levels.begin(), levels.end(), [&](double level) { return level >= threshold; }) - levels.begin());
 }
 
 SortedEdges sortEdges(const GraphData& data) {
@@ -167,12 +169,14 @@ SortedEdges sortEdges(const GraphData& data) {
   order.reserve(data.edges.size());
   for (size_t i = 0; i < data.edges.size(); ++i) {
     const GraphEdge& e = data.edges[i];
-    if (e.from >= 0 && e.to >= 0 && e.from < nodes && e.to < nodes) order.push_back(static_cast<int>(i));
+    if (!(e.from >= 0 && e.to >= 0 && e.from < nodes && e.to < nodes)) continue;
+    order.push_back(static_cast<int>(i));
+    out.leveled = out.leveled || !std::isnan(e.level);
+    if (const double size = magnitudeOf(e.score); std::isfinite(size)) out.largest = std::max(out.largest, size);
   }
   out.total = order.size();
   auto stronger = [&](int a, int b) {
-    const double x = magnitudeOf(data.edges[static_cast<size_t>(a)].score);
-    const double y = magnitudeOf(data.edges[static_cast<size_t>(b)].score);
+    const double x = thresholdOf(data.edges[static_cast<size_t>(a)]), y = thresholdOf(data.edges[static_cast<size_t>(b)]);
     return x != y ? x > y : a < b;
   };
   if (order.size() > kMostEdges) {
@@ -180,15 +184,9 @@ SortedEdges sortEdges(const GraphData& data) {
     order.resize(kMostEdges);
   }
   std::sort(order.begin(), order.end(), stronger);
-  for (int i : order) {
-    const double size = magnitudeOf(data.edges[static_cast<size_t>(i)].score);
-    if (std::isfinite(size)) {
-      out.largest = std::max(size, 0.0);
-      break;
-    }
-  }
   out.records.reserve(order.size());
   out.magnitudes.reserve(order.size());
+  out.levels.reserve(order.size());
   for (int i : order) {
     const GraphEdge& e = data.edges[static_cast<size_t>(i)];
     const double size = magnitudeOf(e.score);
@@ -202,6 +200,7 @@ SortedEdges sortEdges(const GraphData& data) {
     r.shift = shiftOf(e.port);
     out.records.push_back(r);
     out.magnitudes.push_back(size);
+    out.levels.push_back(thresholdOf(e));
   }
   return out;
 }

@@ -34,11 +34,14 @@ struct EdgeRecord {
   float strength = 0;                  // |score| over the largest finite |score|, 0…1
   float shift = 0;                     // where it enters the node, −1…1 across its width: q left, k middle, v right
   qint8 sign = 0;                      // 0: no score, or 0
+  bool dimmed = false;                 // steps back beside those that are not
 };
 
 struct SortedEdges {
-  std::vector<EdgeRecord> records;     // strongest first; without a score last
+  std::vector<EdgeRecord> records;     // by level, which is the strength unless the graph says otherwise; without a score last
   std::vector<double> magnitudes;      // |score| of each; −1 without a score
+  std::vector<double> levels;          // what a threshold is compared with
+  bool leveled = false;                // levels are not |score|
   double largest = 0;                  // finite
   size_t total = 0;                    // before the cut at kMostEdges; edges whose ends do not exist are not counted
   // How many are shown: they come first. Edges without a score are shown at a threshold of 0 only.

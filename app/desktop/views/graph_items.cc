@@ -265,6 +265,11 @@ void paintNodes(QPainter& painter, const GraphState& state, double scale, const 
     const bool hovered = i == state.hovered;
     painter.setPen(QPen(chosen || hovered ? t.accent : look.line, chosen ? 2.4 : hovered ? 2 : 1.3));
     drawShape(painter, p);
+    if (state.ringed.count(i) && !faded) {
+      painter.setBrush(Qt::NoBrush);
+      painter.setPen(QPen(t.accent, 1.4));
+      drawShape(painter, p, 3.5);
+    }
     if (state.knockedOut.count(i)) {
       // Wider than the node, so that it is seen beside the label, which lies on top.
       painter.setPen(QPen(t.error, 2, Qt::SolidLine, Qt::RoundCap));

@@ -52,7 +52,10 @@ void paintLegend(QPainter& painter, const GraphState& state, const QRectF& area,
   }
   if (edges && state.edges->largest > 0) {
     // A wedge from the weakest shown edge to the strongest, as wide as they are drawn now.
-    double least = state.shown > 0 ? std::max(0.0, state.edges->magnitudes[state.shown - 1]) : state.threshold;
+    const auto& sizes = state.edges->magnitudes;
+    double least = state.shown > 0 ? sizes[state.shown - 1] : state.edges->leveled ? state.edges->largest : state.threshold;
+    if (state.edges->leveled && state.shown > 0) least = *std::min_element(sizes.begin(), sizes.begin() + static_cast<std::ptrdiff_t>(state.shown));
+    least = std::max(0.0, least);
     if (!std::isfinite(least)) least = state.edges->largest;
     const QString low = QStringLiteral("|%1| %2").arg(state.scoreName(), numberText(least, 2));
     const QString high = numberText(state.edges->largest, 3);

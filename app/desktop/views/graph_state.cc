@@ -5,6 +5,7 @@
 #include <QLocale>
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 #include "app/desktop/views/plain_line.h"
 
@@ -12,7 +13,34 @@ namespace microtome::desktop {
 namespace {
 
 constexpr double kBoxHalfHeight = 13, kLeastRadius = 15, kMostRadius = 20, kMostBox = 80;
+constexpr double kGridPitch = 44, kGridStep = 80;      // at least, between ranks and columns of a graph that stays on its grid
 constexpr int kMeasured = 20'000;      // beyond so many nodes labels are not measured one by one
+
+// A grid is read by its rows and columns and needs less room than edges that are followed one by one: closer together its nodes are
+// larger in the same window. Ranks that are folded into several rows stay as they are.
+void compact(layout::Placement* placed, const std::vector<layout::LayoutNode>& nodes) {
+  double pitch = std::numeric_limits<double>::infinity(), gap = pitch, widest = 0;
+  std::vector<std::vector<double>> rows(placed->ranks.size());
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    const auto row = static_cast<size_t>(placed->rows[i]);
+    rows[row].push_back(placed->centres[i].x);
+    widest = std::max(widest, 2 * nodes[i].half.x);
+    if (std::abs(placed->centres[i].y - placed->ranks[row].y) > 0.5) return;
+  }
+  for (size_t r = 1; r < placed->ranks.size(); ++r) pitch = std::min(pitch, std::abs(placed->ranks[r].y - placed->ranks[r - 1].y));
+  for (std::vector<double>& row : rows) {
+    std::sort(row.begin(), row.end());
+    for (size_t k = 1; k < row.size(); ++k) gap = std::min(gap, row[k] - row[k - 1]);
+  }
+  const double fy = std::isfinite(pitch) && pitch > 0 ? std::clamp(kGridPitch / pitch, 0.6, 1.0) : 1;
+  const double fx = std::isfinite(gap) && gap > 0 ? std::min(1.0, std::max(kGridStep, widest + 10) / gap) : 1;
+  for (layout::Point& c : placed->centres) c = {c.x * fx, c.y * fy};
+  for (layout::RankRow& r : placed->ranks) {
+    r.y *= fy;
+    r.top *= fy;
+    r.bottom *= fy;
+  }
+}
 
 }  // namespace
 
@@ -30,10 +58,30 @@ void GraphState::set(GraphData graph) {
   selected = selectedEdge = hovered = -1;
   marked.clear();
   knockedOut.clear();
-  edges = std::make_shared<SortedEdges>(sortEdges(data));
+  ringed.clear();
+  dimmed_.clear();
   const size_t n = data.nodes.size();
   pinned.assign(n, 0);
+  sortAndIndex();
+  measure();
+  layout::Placement placed = layout::place_by_rank(layout);
+  if (data.grid) compact(&placed, layout);
+  ranks = placed.ranks;
+  auto made = std::make_shared<std::vector<NodePlace>>(n);
+  for (size_t i = 0; i < n; ++i)
+    (*made)[i] = {QPointF(placed.centres[i].x, placed.centres[i].y), QSizeF(layout[i].half.x, layout[i].half.y), placed.rows[i], data.nodes[i].box};
+  places = made;
+  findBounds();
+  routeEdges();
+  shown = edges->shownAt(threshold);
+}
 
+void GraphState::sortAndIndex() {
+  const size_t n = data.nodes.size();
+  auto sorted = std::make_shared<SortedEdges>(sortEdges(data));
+  if (dimmed_.size() == data.edges.size())
+    for (EdgeRecord& r : sorted->records) r.dimmed = dimmed_[static_cast<size_t>(r.edge)] != 0;
+  edges = sorted;
   start_.assign(n + 1, 0);
   for (const EdgeRecord& r : edges->records) {
     ++start_[static_cast<size_t>(r.from) + 1];
@@ -49,17 +97,31 @@ void GraphState::set(GraphData graph) {
     if (r.to != r.from) adjacent_[next[static_cast<size_t>(r.to)]++] = static_cast<int>(i);
     for (int end : {r.from, r.to}) firstEdge_[static_cast<size_t>(end)] = std::min(firstEdge_[static_cast<size_t>(end)], i);
   }
+}
 
-  measure();
-  const layout::Placement placed = layout::place_by_rank(layout);
-  ranks = placed.ranks;
-  auto made = std::make_shared<std::vector<NodePlace>>(n);
-  for (size_t i = 0; i < n; ++i)
-    (*made)[i] = {QPointF(placed.centres[i].x, placed.centres[i].y), QSizeF(layout[i].half.x, layout[i].half.y), placed.rows[i], data.nodes[i].box};
-  places = made;
-  findBounds();
+void GraphState::setLevels(const std::vector<double>& levels, double value) {
+  if (levels.size() != data.edges.size()) return;
+  const int chosen = selectedEdge < 0 ? -1 : edges->records[static_cast<size_t>(selectedEdge)].edge;
+  for (size_t i = 0; i < levels.size(); ++i) data.edges[i].level = levels[i];
+  sortAndIndex();
   routeEdges();
-  shown = edges->shownAt(threshold);
+  selectedEdge = recordOf(chosen);
+  setThreshold(value);
+}
+
+void GraphState::setDimmed(const std::vector<char>& dimmed) {
+  if (dimmed == dimmed_ || (!dimmed.empty() && dimmed.size() != data.edges.size())) return;
+  dimmed_ = dimmed;
+  auto changed = std::make_shared<SortedEdges>(*edges);
+  for (EdgeRecord& r : changed->records) r.dimmed = !dimmed.empty() && dimmed[static_cast<size_t>(r.edge)] != 0;
+  edges = changed;
+}
+
+int GraphState::recordOf(int edge) const {
+  if (edge < 0) return -1;
+  for (size_t i = 0; i < edges->records.size(); ++i)
+    if (edges->records[i].edge == edge) return static_cast<int>(i);
+  return -1;
 }
 
 void GraphState::measure() {
@@ -242,7 +304,7 @@ QString GraphState::countText() const {
   if (edges->total == 0) return GraphView::tr("no edges");
   if (shown == edges->total) text = edges->total == 1 ? GraphView::tr("1 edge") : GraphView::tr("all %1 edges shown").arg(all);
   else text = GraphView::tr("%1 of %2 edges shown").arg(countedText(static_cast<qint64>(shown)), all);
-  if (threshold > 0) text += GraphView::tr(", |%1| ≥ %2").arg(scoreName(), numberText(threshold, 3));
+  if (threshold > 0 && !edges->leveled) text += GraphView::tr(", |%1| ≥ %2").arg(scoreName(), numberText(threshold, 3));
   else if (edges->total > edges->records.size()) text += GraphView::tr(", the strongest");
   if (shown == 0) text += GraphView::tr(": lower the threshold to see some");
   return text;

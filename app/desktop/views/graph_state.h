@@ -38,11 +38,17 @@ struct GraphState {
   int selectedEdge = -1;               // index into edges->records
   int hovered = -1;                    // node
   std::set<int> marked, knockedOut;    // marked: for a group, with Ctrl and the mouse
+  std::set<int> ringed;                // nodes that stand in the other graph too
   const Theme* theme = &Theme::light();
   QString emptyText;
 
   void set(GraphData graph);
   void setThreshold(double value);
+  // One a GraphData::edges; the selected edge stays selected.
+  void setLevels(const std::vector<double>& levels, double value);
+  // One a GraphData::edges, empty: none steps back.
+  void setDimmed(const std::vector<char>& dimmed);
+  int recordOf(int edge) const;        // -1: none
   int nodeCount() const { return static_cast<int>(data.nodes.size()); }
   bool exists(int node) const { return node >= 0 && node < nodeCount(); }
   const NodePlace& place(int node) const { return (*places)[static_cast<size_t>(node)]; }
@@ -71,11 +77,13 @@ struct GraphState {
   QString scoreName() const;           // "score" unless the graph says otherwise
 
  private:
+  void sortAndIndex();
   void measure();
   void findBounds();
   std::vector<size_t> firstEdge_;      // a node's strongest record
   std::vector<size_t> start_;          // into adjacent_, one a node and one more
   std::vector<int> adjacent_;          // records, ascending
+  std::vector<char> dimmed_;           // one an edge; empty: none
 };
 
 // "32,491"

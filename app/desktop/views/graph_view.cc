@@ -77,6 +77,7 @@ struct GraphView::Impl {
 };
 
 void GraphView::Impl::startLayout() {
+  if (state.data.grid) return;
   std::vector<std::pair<int, int>> edges;
   if (state.edges->records.size() <= 6000) {
     for (const EdgeRecord& r : state.edges->records) edges.emplace_back(r.from, r.to);
@@ -184,6 +185,13 @@ void GraphView::setThreshold(double threshold) {
   if (d.state.shown != before) d.canvas->edgesChanged();
 }
 
+void GraphView::setLevels(const std::vector<double>& levels, double threshold) {
+  Impl& d = *impl_;
+  d.state.setLevels(levels, threshold);
+  d.legend->update();
+  d.canvas->edgesChanged();
+}
+
 double GraphView::threshold() const { return impl_->state.threshold; }
 
 int GraphView::visibleEdges() const { return static_cast<int>(impl_->state.shown); }
@@ -199,6 +207,33 @@ void GraphView::setSelectedNode(int node) {
 }
 
 int GraphView::selectedNode() const { return impl_->state.selected; }
+
+void GraphView::setSelectedEdge(int edge) {
+  GraphState& s = impl_->state;
+  const int record = s.recordOf(edge);
+  const int now = record >= 0 && static_cast<size_t>(record) < s.shown ? record : -1;
+  if (now == s.selectedEdge && (now < 0 || s.selected < 0)) return;
+  s.selectedEdge = now;
+  if (now >= 0) s.selected = -1;
+  impl_->canvas->repaintGraph();
+}
+
+int GraphView::selectedEdge() const {
+  const GraphState& s = impl_->state;
+  return s.selectedEdge < 0 ? -1 : s.edges->records[static_cast<size_t>(s.selectedEdge)].edge;
+}
+
+void GraphView::setMarked(const std::set<int>& nodes, const std::vector<char>& edges) {
+  Impl& d = *impl_;
+  std::vector<char> dimmed(edges.size());
+  for (size_t i = 0; i < edges.size(); ++i) dimmed[i] = !edges[i];
+  const auto before = d.state.edges;
+  d.state.setDimmed(dimmed);
+  if (d.state.edges != before) d.canvas->edgesChanged();
+  if (d.state.ringed == nodes) return;
+  d.state.ringed = nodes;
+  d.canvas->repaintGraph();
+}
 
 void GraphView::setKnockedOut(const std::set<int>& nodes) {
   impl_->state.knockedOut = nodes;
@@ -225,6 +260,16 @@ void GraphView::setGroup(const std::set<int>& nodes, const QString& name) {
   for (int node : nodes)
     if (impl_->state.exists(node)) impl_->state.data.nodes[static_cast<size_t>(node)].group = name;
   impl_->canvas->repaintGraph();
+}
+
+QPointF GraphView::nodePlace(int node) const { return impl_->state.exists(node) ? impl_->state.place(node).centre : QPointF(); }
+
+void GraphView::setNodePlace(int node, const QPointF& centre) {
+  Impl& d = *impl_;
+  if (!d.state.exists(node) || !std::isfinite(centre.x()) || !std::isfinite(centre.y()) || nodePlace(node) == centre) return;
+  d.state.moveNode(node, centre);
+  d.state.routeEdges();
+  d.canvas->graphChanged();
 }
 
 QPointF GraphView::nodePosition(int node) const {

@@ -5,6 +5,7 @@
 
 #include <QPointF>
 #include <QString>
+#include <limits>
 #include <map>
 #include <memory>
 #include <set>
@@ -31,12 +32,15 @@ struct GraphEdge {
   int from = 0, to = 0;                // indices of nodes
   QString port;                        // "q", "k", "v", "beta"…: where it enters
   double score = 0;
+  // What a threshold is compared with, where that is not |score|: the edge is shown while level >= threshold.
+  double level = std::numeric_limits<double>::quiet_NaN();
 };
 
 struct GraphData {
   std::vector<GraphNode> nodes;
   std::vector<GraphEdge> edges;
   QString scoreLabel, help;
+  bool grid = false;                   // nodes stay where rank and column put them: `dot` is not asked
   std::map<int, QString> rankNames;    // rank → "L3", at the left; ranks of one name that lie together are one stripe
 };
 // Nodes and edges of a circuit artifact; what is not in_graph is left out when onlyMembers.
@@ -52,18 +56,27 @@ class GraphView : public View {
   void setGraph(GraphData data);
   void clear(const QString& emptyText = {});
   const GraphData& graph() const;
-  // Edges with |score| >= threshold are shown, of the strongest 200,000; nodes without any shown edge fade. Kept by
-  // setGraph. Edges without a score (NaN) are shown at 0 only.
+  // Edges with |score| (or their own level) >= threshold are shown, of the strongest 200,000; nodes without any shown edge
+  // fade. Kept by setGraph. Edges without a score (NaN) are shown at 0 only.
   void setThreshold(double threshold);
+  // Other levels, one an edge, and the threshold for them; nodes stay where they are. A wrong number of levels is ignored.
+  void setLevels(const std::vector<double>& levels, double threshold);
   double threshold() const;
   int visibleEdges() const;
   void setSelectedNode(int node);                      // -1: none; its edges stand out, others fade
+  void setSelectedEdge(int edge);                      // -1: none
+  int selectedEdge() const;
   void setKnockedOut(const std::set<int>& nodes);      // crossed out
+  // Ringed nodes, and edges (one flag an edge) beside which all others step back. Both empty: nothing is marked.
+  void setMarked(const std::set<int>& nodes, const std::vector<char>& edges);
   void setPinned(int node, bool pinned);
   void setNodeNote(int node, const QString& note);
   void setGroup(const std::set<int>& nodes, const QString& name);   // empty name: of no group
   int selectedNode() const;
   bool isPinned(int node) const;
+  // The centre of a node in the graph's own units, as a pinned node is kept; moving it does not pin it.
+  QPointF nodePlace(int node) const;
+  void setNodePlace(int node, const QPointF& centre);
   // Where a node, or the middle of an edge, is seen: in this widget's coordinates.
   QPointF nodePosition(int node) const;
   QPointF edgePosition(int edge) const;

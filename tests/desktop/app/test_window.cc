@@ -66,7 +66,7 @@ TEST(Palette, FindsWordsInAnyOrderAndPutsBeginningsFirst) {
 TEST_F(WindowTest, EveryPanelHasItsPlaceAndKey) {
   std::set<QString> keys;
   EXPECT_GE(registry_.all().size(), 14u);
-  for (const char* id : {"start", "project", "model", "prompts", "attention", "states", "lens", "patching", "probes", "report", "jobs", "analysis", "results", "inspector"})
+  for (const char* id : {"start", "project", "model", "prompts", "attention", "states", "lens", "patching", "circuit", "probes", "report", "jobs", "analysis", "results", "inspector"})
     EXPECT_TRUE(window_->panel(QLatin1String(id))) << id;
   for (const PanelKind& kind : registry_.all()) {
     Panel* p = window_->panel(kind.info.id);
