@@ -26,7 +26,7 @@ double jaccard(const at::Tensor& a, const at::Tensor& b) {
   return any > 0 ? both / any : std::nan("");
 }
 
-double quantile(at::Tensor v, double q) {
+double quantile_of(at::Tensor v, double q) {
   v = std::get<0>(v.flatten().sort());
   const double at_ = q * static_cast<double>(v.numel() - 1);
   const int64_t low = static_cast<int64_t>(at_);
@@ -85,8 +85,8 @@ at::Tensor EvalOutcome::faithfulness(const at::Tensor& means) const {
 SummaryItem EvalOutcome::with_interval(const std::string& name, double value, const at::Tensor& boot, const std::string& unit, const std::string& help) const {
   SummaryItem out = plain_number(name, value, unit, help);
   if (boot.defined()) {
-    out.low = quantile(boot, 0.025);
-    out.high = quantile(boot, 0.975);
+    out.low = quantile_of(boot, 0.025);
+    out.high = quantile_of(boot, 0.975);
   }
   out.n = static_cast<int64_t>(input_.dataset.pairs.size());
   return out;
@@ -105,8 +105,8 @@ void EvalOutcome::curve(AnalysisResult& out) {
     at::Tensor inside = plan_.circuits[plan_.sizes + i];
     std::vector<bool> nodes = nodes_inside(graph_, inside);
     if (boot.defined()) {
-      lows.push_back(quantile(boot[i], 0.025));
-      highs.push_back(quantile(boot[i], 0.975));
+      lows.push_back(quantile_of(boot[i], 0.025));
+      highs.push_back(quantile_of(boot[i], 0.975));
     }
     t.rows.push_back({shares[static_cast<size_t>(i)], inside.sum().item<int64_t>(), static_cast<int64_t>(std::count(nodes.begin(), nodes.end(), true)),
                       mean_[plan_.sizes + i].item<double>(), f[i].item<double>(), boot.defined() ? Cell{lows.back()} : Cell{}, boot.defined() ? Cell{highs.back()} : Cell{}});
@@ -149,7 +149,7 @@ void EvalOutcome::nodes(AnalysisResult& out) {
     for (int64_t j = 0; j < n; ++j) {
       const int64_t i = order[j].item<int64_t>();
       at::Tensor boot = f_boot_.defined() ? f_boot_[plan_.chosen] - f_boot_[plan_.without[static_cast<size_t>(i)]] : at::Tensor();
-      t.rows.push_back({map.axis_labels["node"][static_cast<size_t>(i)], lost[i].item<double>(), boot.defined() ? Cell{quantile(boot, 0.025)} : Cell{}, boot.defined() ? Cell{quantile(boot, 0.975)} : Cell{}});
+      t.rows.push_back({map.axis_labels["node"][static_cast<size_t>(i)], lost[i].item<double>(), boot.defined() ? Cell{quantile_of(boot, 0.025)} : Cell{}, boot.defined() ? Cell{quantile_of(boot, 0.975)} : Cell{}});
     }
     map.arrays.push_back(to_array("minimality", {"node"}, lost, "", "faithfulness lost without the node"));
     out.summary.push_back(plain_number("minimality", lost.min().item<double>(), "", "faithfulness lost without the node that adds least"));
@@ -181,8 +181,8 @@ void EvalOutcome::stability(AnalysisResult& out, const at::Tensor& drawn) {
   frequency /= static_cast<double>(draws_.resamples);
   out.summary.push_back(plain_number("stability", overlap / static_cast<double>(draws_.resamples), "", "mean overlap (Jaccard of edges) with the circuits chosen from bootstrap resamples of the prompts"));
   SummaryItem again = plain_number("faithfulness_resampled", f.mean().item<double>(), "", "faithfulness, on all prompts, of the circuits chosen from resamples");
-  again.low = quantile(f, 0.025);
-  again.high = quantile(f, 0.975);
+  again.low = quantile_of(f, 0.025);
+  again.high = quantile_of(f, 0.975);
   again.n = draws_.resamples;
   out.summary.push_back(again);
   int64_t next = draws_.resamples;

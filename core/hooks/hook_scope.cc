@@ -174,7 +174,8 @@ at::Tensor HookScope::apply(std::string_view point, const at::Tensor& value) {
                   c10::str(v.sizes()), name);
   }
   // A point nothing before which needs a gradient becomes a leaf of its own.
-  if (a->gradient && !v.requires_grad()) v = v.detach().requires_grad_(true);
+  // Others become a tensor of their own, or the derivative would count what else reads the stream there.
+  if (a->gradient) v = v.requires_grad() ? v.view_as(v) : v.detach().requires_grad_(true);
   if (a->capture) {
     at::Tensor kept = a->gradient ? v : v.detach();
     CachedTensor about{a->point->axes, {}, first};

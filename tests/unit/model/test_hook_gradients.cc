@@ -67,6 +67,32 @@ TEST_P(EveryPoint, GradientEqualsCentralDifference) {
   EXPECT_GT(checked, 25);
 }
 
+// Points that hold the same tensor (the stream and what an MLP reads of it) must not take each other's derivative.
+TEST_P(EveryPoint, TogetherTheyHaveTheGradientsTheyHaveAlone) {
+  auto model = testing::load_test_model(golden_path(GetParam()), at::kDouble);
+  at::Tensor ids = tokens(model->config().vocab_size);
+  std::vector<std::string> names;
+  for (const HookPoint& p : model->catalogue().points())
+    for (const char* end : {"hook_resid_pre", "hook_resid_mid", "hook_mixer_in", "hook_mlp_in", "_input", "hook_attn_out", "hook_mlp_out"})
+      if (p.name.size() >= std::string(end).size() && p.name.compare(p.name.size() - std::string(end).size(), std::string::npos, end) == 0) names.push_back(p.name);
+  ASSERT_GT(names.size(), 3u);
+  auto gradients = [&](const std::vector<std::string>& which) {
+    HookPlan plan;
+    plan.form = MixerForm::kNaive;
+    for (const std::string& n : which) plan.capture(n, {}, true);
+    ForwardResult r = model->forward(ids, plan);
+    return hook_gradients(measure(r.logits), r.cache, which);
+  };
+  std::map<std::string, at::Tensor> together = gradients(names);
+  for (const std::string& n : names) {
+    // Alone, a role's input is also what a short convolution takes from earlier tokens; together these have a point of their own.
+    at::Tensor want = together.at(n);
+    if (n.size() > 8 && n.compare(n.size() - 6, 6, "_input") == 0 && n.find("_conv_") == std::string::npos)
+      if (auto early = together.find(n.substr(0, n.size() - 6) + "_conv_input"); early != together.end()) want = want + early->second;
+    EXPECT_TRUE(testing::close(want, gradients({n}).at(n), 1e-9, 1e-7)) << n;
+  }
+}
+
 TEST_P(EveryPoint, ReadingChangesNothingAndPutsBackTheSame) {
   auto model = testing::load_test_model(golden_path(GetParam()), at::kDouble);
   at::Tensor ids = tokens(model->config().vocab_size), plain = model->forward(ids).logits;
