@@ -35,9 +35,17 @@ class Attributor {
 
   GroupScores run() {
     GroupScores out;
-    look(out);
+    if (how_.gradient == Attribution::Gradient::kClean) {
+      // One run gives the clean sources and the gradient.
+      look(group_.corrupted, out.corrupted, corrupted_, corrupted_sources_);
+      add(gradients({}, 1, {}, {}, &out.clean));
+      difference_ = corrupted_sources_.sub_(clean_sources_);
+      score(out);
+      return out;
+    }
+    look_at_both(out);
     switch (how_.gradient) {
-      case Attribution::Gradient::kClean: parts_ = 1; add(gradients(clean_input_, 1, {}, {})); break;
+      case Attribution::Gradient::kClean: break;
       case Attribution::Gradient::kBothEnds:
         parts_ = 2;
         add(gradients(clean_input_, 1, {}, {}));
@@ -51,38 +59,46 @@ class Attributor {
   }
 
  private:
-  // Both runs: what the sources write, the metric, and values at neurons and patterns.
-  void look(GroupScores& out) {
+  // One run: what the sources write, the metric, and values at neurons and patterns.
+  void look(const at::Tensor& tokens, at::Tensor& metric, std::map<std::string, at::Tensor>& values, at::Tensor& sources) {
     at::NoGradGuard no_grad;
-    auto one = [&](const at::Tensor& tokens, at::Tensor& metric, std::map<std::string, at::Tensor>& values) {
-      HookPlan plan;
-      plan.form = form_;
-      plan.logit_positions = std::vector<int64_t>{-1};
-      capture_sources(graph_, plan);
-      for (const auto* list : {&neuron_points_, &pattern_points_})
-        for (const auto& [l, name] : *list) plan.capture(name);
-      ForwardResult r = model_.forward(tokens, plan);
-      if (metric_.needs_reference() && !reference_) {
-        reference_ = std::make_shared<engine::Metric>(metric_);
-        reference_->set_reference(r.logits.select(1, 0));
-      }
-      metric = the_metric().last(r.logits.select(1, 0));
-      for (const auto* list : {&neuron_points_, &pattern_points_})
-        for (const auto& [l, name] : *list) values[name] = r.cache.get(name);
-      if (how_.gradient == Attribution::Gradient::kActivations)
-        for (const Writers& w : graph_.writers()) values["raw " + w.hook] = r.cache.get(w.hook);
-      return captured_sources(graph_, r.cache);
-    };
-    at::Tensor clean = one(group_.clean, out.clean, clean_), corrupted = one(group_.corrupted, out.corrupted, corrupted_);
+    HookPlan plan;
+    plan.form = form_;
+    plan.logit_positions = std::vector<int64_t>{-1};
+    capture_sources(graph_, plan);
+    for (const auto* list : {&neuron_points_, &pattern_points_})
+      for (const auto& [l, name] : *list) plan.capture(name);
+    ForwardResult r = model_.forward(tokens, plan);
+    if (metric_.needs_reference() && !reference_) {
+      reference_ = std::make_shared<engine::Metric>(metric_);
+      reference_->set_reference(r.logits.select(1, 0));
+    }
+    metric = the_metric().last(r.logits.select(1, 0));
+    keep_values(r.cache, values);
+    if (how_.gradient == Attribution::Gradient::kActivations)
+      for (const Writers& w : graph_.writers()) values["raw " + w.hook] = r.cache.get(w.hook);
+    sources = captured_sources(graph_, r.cache);
+  }
+
+  void keep_values(const ActivationCache& cache, std::map<std::string, at::Tensor>& values) const {
+    for (const auto* list : {&neuron_points_, &pattern_points_})
+      for (const auto& [l, name] : *list) values[name] = cache.get(name).detach();
+  }
+
+  void look_at_both(GroupScores& out) {
+    look(group_.clean, out.clean, clean_, clean_sources_);
+    look(group_.corrupted, out.corrupted, corrupted_, corrupted_sources_);
     // The `input` source is what enters the first block.
-    clean_input_ = clean.select(1, 0).clone();
-    corrupted_input_ = corrupted.select(1, 0).clone();
-    difference_ = corrupted.sub_(clean);
+    clean_input_ = clean_sources_.select(1, 0).clone();
+    corrupted_input_ = corrupted_sources_.select(1, 0).clone();
+    difference_ = corrupted_sources_.sub_(clean_sources_);
+    clean_sources_.reset();
   }
 
   const engine::Metric& the_metric() const { return reference_ ? *reference_ : metric_; }
 
   // The metric's gradient at every point, a run from the given embeddings [rows, pos, d_model]; rows = copies × prompts.
+  // None given: the clean run from its tokens, whose sources are kept.
   std::vector<at::Tensor> gradients(const at::Tensor& embeddings, int64_t copies, const std::string& edited, const Edit& edit,
                                     at::Tensor* metric = nullptr) {
     HookPlan plan;
@@ -94,10 +110,17 @@ class Attributor {
     RunState state;
     state.keep = false;
     state.residual = embeddings;
+    const bool whole = !embeddings.defined();
+    if (whole) capture_sources(graph_, plan);
     at::Tensor tokens = copies == 1 ? group_.clean : group_.clean.repeat({copies, 1});
     ForwardResult r = model_.forward(tokens, plan, &state);
     at::Tensor value = the_metric().last(r.logits.select(1, 0));
     if (metric) *metric = value.detach();
+    if (whole) {
+      at::NoGradGuard no_grad;
+      clean_sources_ = captured_sources(graph_, r.cache);
+      keep_values(r.cache, clean_);
+    }
     std::map<std::string, at::Tensor> found = hook_gradients(value.sum(), r.cache, names_);
     std::vector<at::Tensor> out;
     for (const std::string& name : names_) {
@@ -156,16 +179,24 @@ class Attributor {
     at::Tensor flat = d.flatten(2);                    // [prompt, source, pos * d_model]
     out.edges = at::zeros({prompts, sources, inputs}, d.options());
     if (how_.positions) out.by_position = at::zeros({sources, inputs, group_.length}, d.options());
-    for (size_t i = 0; i < graph_.readers().size(); ++i) {
+    for (size_t i = 0; i < graph_.readers().size();) {
+      // A layer's q, k and v see the same sources: one product for all of them.
       const Readers& r = graph_.readers()[i];
-      at::Tensor g = wide(sums_[i]);                   // [prompt, pos, (head,) d_model]
-      if (!r.by_head) g = g.unsqueeze(2);
-      at::Tensor by_head = g.transpose(1, 2).flatten(2);
-      out.edges.narrow(1, 0, r.sources).narrow(2, r.first, r.count).copy_(at::bmm(flat.narrow(1, 0, r.sources), by_head.transpose(1, 2)) * share);
+      std::vector<at::Tensor> parts;
+      int64_t count = 0;
+      for (; i < graph_.readers().size() && graph_.readers()[i].sources == r.sources && graph_.readers()[i].first == r.first + count; ++i) {
+        at::Tensor g = wide(sums_[i]);                 // [prompt, pos, (head,) d_model]
+        if (!graph_.readers()[i].by_head) g = g.unsqueeze(2);
+        parts.push_back(g.transpose(1, 2));
+        count += graph_.readers()[i].count;
+        if (i + 1 < graph_.readers().size()) sums_[i].reset();
+      }
+      at::Tensor g = parts.size() == 1 ? parts[0] : at::cat(parts, 1);               // [prompt, input, pos, d_model]
+      out.edges.narrow(1, 0, r.sources).narrow(2, r.first, count).copy_(at::bmm(flat.narrow(1, 0, r.sources), g.flatten(2).transpose(1, 2)) * share);
       if (!how_.positions) continue;
       for (int64_t t = 0; t < group_.length; ++t) {
-        at::Tensor from = d.narrow(1, 0, r.sources).select(2, t).transpose(0, 1).flatten(1), to = g.select(1, t).transpose(0, 1).flatten(1);
-        out.by_position.narrow(0, 0, r.sources).narrow(1, r.first, r.count).select(2, t).copy_(at::mm(from, to.t()) * share);
+        at::Tensor from = d.narrow(1, 0, r.sources).select(2, t).transpose(0, 1).flatten(1), to = g.select(2, t).transpose(0, 1).flatten(1);
+        out.by_position.narrow(0, 0, r.sources).narrow(1, r.first, count).select(2, t).copy_(at::mm(from, to.t()) * share);
       }
     }
     size_t next = graph_.readers().size();
@@ -197,7 +228,7 @@ class Attributor {
   std::vector<std::pair<int64_t, std::string>> neuron_points_, pattern_points_;
   std::vector<std::string> names_;
   std::map<std::string, at::Tensor> clean_, corrupted_;
-  at::Tensor clean_input_, corrupted_input_, difference_;
+  at::Tensor clean_sources_, corrupted_sources_, clean_input_, corrupted_input_, difference_;
   std::vector<at::Tensor> sums_;
   int64_t parts_ = 1, done_ = 0;
 };

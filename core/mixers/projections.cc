@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include "core/mixers/shared_heads.h"
+
 namespace microtome::mixers {
 
 namespace {
@@ -43,7 +45,7 @@ at::Tensor project_heads(const MixerInput& in, const std::string& role, const at
     w = w.repeat_interleave(query_heads / heads, 0);
     if (b.defined()) b = b.repeat_interleave(query_heads / heads, 0);
   }
-  at::Tensor y = at::einsum("bthd,hwd->bthw", {x, w});
+  at::Tensor y = same_for_heads(x) && !w.requires_grad() ? project_shared(x, w) : at::einsum("bthd,hwd->bthw", {x, w});
   return b.defined() ? y + b : y;
 }
 

@@ -2,12 +2,15 @@
 
 #include <ATen/ATen.h>
 
+#include "core/mixers/shared_heads.h"
+
 namespace microtome {
 
 at::Tensor Norm::operator()(const at::Tensor& x, HookScope* hooks) const {
   if (config.kind == NormConfig::Kind::kNone) return x;
   const bool centres = config.kind == NormConfig::Kind::kLayer;
   const bool asked = hooks && hooks->any();
+  if (!asked && mixers::same_for_heads(x) && !(weight.defined() && weight.requires_grad())) return mixers::norm_shared(x, weight, bias, config.eps, centres);
   if (!asked && centres) return at::layer_norm(x, {x.size(-1)}, weight, bias, config.eps);
   // A mean of squares in a half type loses too much.
   const bool half = x.scalar_type() == at::kHalf || x.scalar_type() == at::kBFloat16;

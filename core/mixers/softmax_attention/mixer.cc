@@ -333,8 +333,9 @@ class SoftmaxAttention : public TokenMixer {
     at::Tensor bias = weight_or_none(w_, "o_proj.bias");
     if (bias.defined()) bias = scaled(bias, c_.multiplier_out);
     if (hooks.wants("hook_result")) {
-      at::Tensor o = weight.view({c_.d_out, c_.heads, c_.head_dim}).permute({1, 2, 0});
-      at::Tensor result = hooks.apply("hook_result", at::matmul(z.unsqueeze(3), o).squeeze(3));
+      // One product a head: a broadcast one would copy the matrices for every token.
+      at::Tensor by_head_weight = weight.view({c_.d_out, c_.heads, c_.head_dim});
+      at::Tensor result = hooks.apply("hook_result", at::einsum("bthv,dhv->bthd", {z, by_head_weight}));
       if (hooks.changes("hook_result")) return bias.defined() ? result.sum(2) + bias : result.sum(2);
     }
     return at::linear(z.flatten(2, 3), weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);
