@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <chrono>
 
+#include "analysis/engine/prompt_check.h"
 #include "analysis/engine/prompts.h"
 #include "analysis/registry.h"
 #include "core/base/json.h"
 #include "core/base/sha256.h"
+#include "core/io/mapped_file.h"
 #include "core/model/device.h"
 
 namespace microtome {
@@ -128,7 +130,8 @@ RunOutcome run_analysis(const analyses::Registry& registry, const LoadedModel& l
     std::string text = param_text(input.params.values().at(p.name));
     if (p.is_file && !text.empty()) {
       spec.cost_params[p.name + "_path"] = text;
-      text = "sha256:" + sha256_hex(read_text_file(text).value());
+      const MappedFile file = MappedFile::open(text).value();
+      text = "sha256:" + sha256_hex({reinterpret_cast<const char*>(file.data()), file.size()});
     }
     (p.affects_answer ? spec.answer_params : spec.cost_params)[p.name] = std::move(text);
   }
@@ -162,11 +165,13 @@ RunOutcome run_analysis(const analyses::Registry& registry, const LoadedModel& l
       return out;
     }
     if (!settings.again) done = store->items_done(run_id).value();
-    out.items_resumed = static_cast<int64_t>(done.size());
   }
   at::NoGradGuard no_grad;
   std::unique_ptr<AnalysisRun> run = kind->start(input);
   int64_t items = run->item_count();
+  // Items of a run that was divided otherwise (an analysis that has changed) are not these items.
+  if (out.record.items_total != 0 && out.record.items_total != items) done.clear();
+  out.items_resumed = static_cast<int64_t>(done.size());
   int64_t longest = 1;
   for (const PromptPair& p : dataset.pairs) longest = std::max(longest, static_cast<int64_t>(p.clean_ids.size()));
   int64_t batch = input.params.get_int("batch_size", 0);
@@ -188,6 +193,14 @@ RunOutcome run_analysis(const analyses::Registry& registry, const LoadedModel& l
     (void)store->end_attempt(attempt, now_s() - begin, error, events.dump());
   };
   try {
+    engine::PromptCheck check;
+    std::vector<std::string> doubts;
+    if (input.params.has("metric") && kind->info.prompts != AnalysisInfo::Prompts::kNone) {
+      progress.step(0, 1, "looking whether the model does the task");
+      check = engine::check_prompts(input, input.params.get_string("metric"));
+      doubts = engine::check_warnings(check);
+      for (const std::string& d : doubts) progress.warn(d);
+    }
     std::vector<std::vector<NamedArray>> results(static_cast<size_t>(items));
     Watch watch(*run, results, preview);
     for (int64_t i = 0; i < items; ++i) {
@@ -223,6 +236,8 @@ RunOutcome run_analysis(const analyses::Registry& registry, const LoadedModel& l
       watch.item_done();
     }
     out.result = run->finish(results);
+    for (const std::string& d : doubts) out.result.warnings.push_back(d);
+    if (!doubts.empty()) out.result.artifacts.push_back(engine::check_table(check));
     for (const std::string& w : dataset.warnings) out.result.warnings.push_back(w);
     for (const std::string& w : loaded.warnings) out.result.warnings.push_back(w);
     if (store) {

@@ -117,7 +117,8 @@ class Run : public AnalysisRun {
     map.arrays.push_back(to_array("edge_scores", {"source", "destination"}, scores.to(at::kFloat), unit, "rise of the distance when the edge was cut, the circuit being what was left then"));
     map.arrays.push_back(to_array("inside", {"source", "destination"}, inside.to(at::kFloat), "", "1: kept"));
     out.artifacts.push_back(std::move(map));
-    out.artifacts.push_back(graph_.to_circuit("circuit", "Circuit found with threshold " + short_number(input_.params.get_float("threshold")), scores, pruned));
+    // An edge whose cut helped is worth no more than one whose cut did nothing, though circuits rank by size.
+    out.artifacts.push_back(graph_.to_circuit("circuit", "Circuit found with threshold " + short_number(input_.params.get_float("threshold")), scores.clamp_min(0), pruned));
     out.artifacts.push_back(edge_table(graph_, scores, pruned, unit, "rise of the distance when it was tried"));
     out.artifacts.push_back(std::move(path));
     const double span = (values[0].mean() - values[1].mean()).item<double>();
@@ -132,6 +133,13 @@ class Run : public AnalysisRun {
     progress.step(0, 1, "the circuit found");
     at::Tensor all = graph_.possible();
     return {to_array("values", {"run", "prompt"}, data_.run(at::stack({all, at::zeros_like(all), inside_}), 0))};
+  }
+
+  double threshold() {
+    const double given = input_.params.get_float("threshold");
+    if (input_.params.get_string("threshold_of") == "distance") return given;
+    if (std::isnan(span_)) span_ = data_.distance(at::zeros_like(graph_.possible()).unsqueeze(0), 0)[0].item<double>();
+    return given * span_;
   }
 
   bool leads_somewhere(int64_t node) const {
@@ -151,7 +159,7 @@ class Run : public AnalysisRun {
     std::vector<int64_t> todo;
     for (int64_t k = 0; k < to.sources; ++k) todo.push_back(k);
     if (input_.params.get_string("order") == "late_first") std::reverse(todo.begin(), todo.end());
-    const double threshold = input_.params.get_float("threshold");
+    const double threshold = this->threshold();
     const int64_t most = input_.params.get_int("guess") > 0 ? input_.params.get_int("guess") : std::min<int64_t>(256, data_.circuits_at_once(layer));
     int64_t ahead = std::min<int64_t>(most, 8);
     for (size_t next = 0; next < todo.size();) {
@@ -185,7 +193,7 @@ class Run : public AnalysisRun {
   CircuitPrompts data_;
   std::vector<Block> blocks_;
   at::Tensor inside_;
-  double now_ = 0;
+  double now_ = 0, span_ = NAN;         // distance of what is left, of nothing
 };
 
 }  // namespace

@@ -31,7 +31,7 @@ class AttentionRun : public AnalysisRun {
     engine::require_prompts(input, info, false);
     groups_ = engine::group_prompts(input, false, kPromptsPerItem);
     layers_ = engine::layer_count(input.model);
-    heads_ = engine::most_heads(input.model);
+    heads_ = engine::most_pattern_heads(input.model);
   }
 
   int64_t item_count() const override { return static_cast<int64_t>(groups_.size()); }

@@ -37,9 +37,8 @@ class Attributor {
     GroupScores out;
     if (how_.gradient == Attribution::Gradient::kClean) {
       // One run gives the clean sources and the gradient.
-      look(group_.corrupted, out.corrupted, corrupted_, corrupted_sources_);
+      look(group_.corrupted, out.corrupted, corrupted_, &difference_);
       add(gradients({}, 1, {}, {}, &out.clean));
-      difference_ = corrupted_sources_.sub_(clean_sources_);
       score(out);
       return out;
     }
@@ -59,8 +58,9 @@ class Attributor {
   }
 
  private:
-  // One run: what the sources write, the metric, and values at neurons and patterns.
-  void look(const at::Tensor& tokens, at::Tensor& metric, std::map<std::string, at::Tensor>& values, at::Tensor& sources) {
+  // One run: the metric, values at neurons and patterns, and what the sources write, which is taken from what `sources` holds
+  // already. Gives what enters the first block.
+  at::Tensor look(const at::Tensor& tokens, at::Tensor& metric, std::map<std::string, at::Tensor>& values, at::Tensor* sources) {
     at::NoGradGuard no_grad;
     HookPlan plan;
     plan.form = form_;
@@ -77,7 +77,9 @@ class Attributor {
     keep_values(r.cache, values);
     if (how_.gradient == Attribution::Gradient::kActivations)
       for (const Writers& w : graph_.writers()) values["raw " + w.hook] = r.cache.get(w.hook);
-    sources = captured_sources(graph_, r.cache);
+    if (sources->defined()) subtract_sources(graph_, r.cache, *sources);
+    else *sources = captured_sources(graph_, r.cache);
+    return r.cache.get(graph_.writers().front().hook);
   }
 
   void keep_values(const ActivationCache& cache, std::map<std::string, at::Tensor>& values) const {
@@ -86,19 +88,16 @@ class Attributor {
   }
 
   void look_at_both(GroupScores& out) {
-    look(group_.clean, out.clean, clean_, clean_sources_);
-    look(group_.corrupted, out.corrupted, corrupted_, corrupted_sources_);
-    // The `input` source is what enters the first block.
-    clean_input_ = clean_sources_.select(1, 0).clone();
-    corrupted_input_ = corrupted_sources_.select(1, 0).clone();
-    difference_ = corrupted_sources_.sub_(clean_sources_);
-    clean_sources_.reset();
+    // A metric that is measured against the clean run needs that one first; the difference is wanted the other way round.
+    clean_input_ = look(group_.clean, out.clean, clean_, &difference_);
+    corrupted_input_ = look(group_.corrupted, out.corrupted, corrupted_, &difference_);
+    difference_.neg_();
   }
 
   const engine::Metric& the_metric() const { return reference_ ? *reference_ : metric_; }
 
   // The metric's gradient at every point, a run from the given embeddings [rows, pos, d_model]; rows = copies × prompts.
-  // None given: the clean run from its tokens, whose sources are kept.
+  // None given: the clean run from its tokens, whose sources are taken from the corrupted ones.
   std::vector<at::Tensor> gradients(const at::Tensor& embeddings, int64_t copies, const std::string& edited, const Edit& edit,
                                     at::Tensor* metric = nullptr) {
     HookPlan plan;
@@ -118,7 +117,7 @@ class Attributor {
     if (metric) *metric = value.detach();
     if (whole) {
       at::NoGradGuard no_grad;
-      clean_sources_ = captured_sources(graph_, r.cache);
+      subtract_sources(graph_, r.cache, difference_);
       keep_values(r.cache, clean_);
     }
     std::map<std::string, at::Tensor> found = hook_gradients(value.sum(), r.cache, names_);
@@ -191,14 +190,22 @@ class Attributor {
         count += graph_.readers()[i].count;
         if (i + 1 < graph_.readers().size()) sums_[i].reset();
       }
-      at::Tensor g = parts.size() == 1 ? parts[0] : at::cat(parts, 1);               // [prompt, input, pos, d_model]
-      out.edges.narrow(1, 0, r.sources).narrow(2, r.first, count).copy_(at::bmm(flat.narrow(1, 0, r.sources), g.flatten(2).transpose(1, 2)) * share);
+      // On a CPU prompt by prompt: what is laid side by side is then still in the cache when it is multiplied.
+      const int64_t step = d.is_cpu() ? 1 : prompts;
+      for (int64_t p = 0; p < prompts; p += step) {
+        std::vector<at::Tensor> some;
+        for (const at::Tensor& g : parts) some.push_back(g.narrow(0, p, step));
+        at::Tensor to = out.edges.narrow(0, p, step).narrow(1, 0, r.sources).narrow(2, r.first, count);
+        to.copy_(at::bmm(flat.narrow(0, p, step).narrow(1, 0, r.sources), at::cat(some, 1).flatten(2).transpose(1, 2)));
+      }
       if (!how_.positions) continue;
+      const at::Tensor g = at::cat(parts, 1);          // [prompt, input, pos, d_model]
       for (int64_t t = 0; t < group_.length; ++t) {
         at::Tensor from = d.narrow(1, 0, r.sources).select(2, t).transpose(0, 1).flatten(1), to = g.select(2, t).transpose(0, 1).flatten(1);
         out.by_position.narrow(0, 0, r.sources).narrow(1, r.first, count).select(2, t).copy_(at::mm(from, to.t()) * share);
       }
     }
+    out.edges.mul_(share);
     size_t next = graph_.readers().size();
     if (how_.neurons) {
       int64_t widest = 0;
@@ -228,7 +235,7 @@ class Attributor {
   std::vector<std::pair<int64_t, std::string>> neuron_points_, pattern_points_;
   std::vector<std::string> names_;
   std::map<std::string, at::Tensor> clean_, corrupted_;
-  at::Tensor clean_sources_, corrupted_sources_, clean_input_, corrupted_input_, difference_;
+  at::Tensor clean_input_, corrupted_input_, difference_;      // corrupted minus clean sources [prompt, source, pos, d_model]
   std::vector<at::Tensor> sums_;
   int64_t parts_ = 1, done_ = 0;
 };
@@ -240,12 +247,46 @@ GroupScores attribute_edges(const Graph& graph, const engine::PromptGroup& group
   return Attributor(graph, group, metric, how, form, state_edges, on_part).run();
 }
 
+GroupScores attribute_prompts(const Graph& graph, const AnalysisInput& input, const engine::PromptGroup& group, const std::string& metric,
+                              const Attribution& how, bool state_edges, int64_t rows, const std::function<void(double)>& on_part) {
+  const int64_t prompts = group.clean.size(0);
+  const int64_t fit = attribution_rows(graph, group.length, how);
+  rows = rows > 0 ? std::min(rows, fit) : fit;
+  if (rows >= prompts) return attribute_edges(graph, group, engine::Metric(metric, input, group), how, input.form, state_edges, on_part);
+  std::vector<GroupScores> parts;
+  for (int64_t from = 0; from < prompts; from += rows) {
+    const engine::PromptGroup g = engine::part_of(group, from, std::min(rows, prompts - from));
+    const double before = static_cast<double>(from) / static_cast<double>(prompts), share = static_cast<double>(g.clean.size(0)) / static_cast<double>(prompts);
+    parts.push_back(attribute_edges(graph, g, engine::Metric(metric, input, g), how, input.form, state_edges, [&](double x) { on_part(before + share * x); }));
+  }
+  at::NoGradGuard no_grad;
+  auto joined = [&](at::Tensor GroupScores::* field) {
+    std::vector<at::Tensor> all;
+    for (const GroupScores& s : parts) all.push_back(s.*field);
+    return all.front().defined() ? at::cat(all) : at::Tensor();
+  };
+  GroupScores out;
+  out.edges = joined(&GroupScores::edges);
+  out.neurons = joined(&GroupScores::neurons);
+  out.clean = joined(&GroupScores::clean);
+  out.corrupted = joined(&GroupScores::corrupted);
+  out.steps = joined(&GroupScores::steps);
+  for (const GroupScores& s : parts) {
+    if (s.by_position.defined()) out.by_position = out.by_position.defined() ? out.by_position + s.by_position : s.by_position;
+    for (size_t i = 0; i < s.state_edges.size(); ++i)
+      if (i < out.state_edges.size()) out.state_edges[i] = out.state_edges[i] + s.state_edges[i];
+      else out.state_edges.push_back(s.state_edges[i]);
+  }
+  return out;
+}
+
 int64_t attribution_rows(const Graph& graph, int64_t length, const Attribution& how) {
   const ModelConfig& c = graph.model().config();
   // Differences of the sources, gradients of the inputs (and what the backward pass holds of them), the block's own tensors.
   double a_token = 4.0 * static_cast<double>(c.d_model) * static_cast<double>(graph.source_count() + 3 * graph.input_count() + 32 * engine::layer_count(graph.model()));
   if (how.gradient == Attribution::Gradient::kActivations) a_token *= 1.5;
-  return std::max<int64_t>(1, static_cast<int64_t>(4e9 / (a_token * static_cast<double>(length))));
+  const double most = graph.model().device().is_cpu() ? 4e9 : 2.4e10;
+  return std::max<int64_t>(1, static_cast<int64_t>(most / (a_token * static_cast<double>(length))));
 }
 
 }  // namespace microtome::circuit

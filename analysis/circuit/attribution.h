@@ -46,7 +46,13 @@ struct GroupScores {
 GroupScores attribute_edges(const Graph& graph, const engine::PromptGroup& group, const engine::Metric& metric,
                             const Attribution& how, MixerForm form, bool state_edges,
                             const std::function<void(double share)>& on_part);
-// Prompts of a length whose attribution fits the memory that one part may take.
+// The same for any number of prompts: in parts of at most `rows` (0: any) that fit the memory a part may take, each prompt's own
+// numbers one after the other, sums added up. `metric` is a name of engine::Metric.
+GroupScores attribute_prompts(const Graph& graph, const AnalysisInput& input, const engine::PromptGroup& group, const std::string& metric,
+                              const Attribution& how, bool state_edges, int64_t rows, const std::function<void(double share)>& on_part);
+// Prompts of a length whose attribution fits that memory.
 int64_t attribution_rows(const Graph& graph, int64_t length, const Attribution& how);
+// Prompts of an item of an analysis that attributes: what is stored together must not depend on batches or the device.
+constexpr int64_t kPromptsAnItem = 128;
 
 }  // namespace microtome::circuit

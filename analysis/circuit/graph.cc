@@ -15,6 +15,13 @@ using engine::block_point;
 // More heads than that are channels: a node each would say nothing.
 constexpr int64_t kMostHeads = 256;
 
+// What decides which way a layer's inputs go. The first layer may differ from the others of its kind (RWKV-7).
+std::string settings_of(const LayerConfig& layer, bool first) {
+  std::string out = layer.mixer + (first ? " first" : "");
+  for (const auto& [name, value] : layer.mixer_params.values()) out += "\n" + name + "=" + param_text(value);
+  return out;
+}
+
 void require_sum(const Model& model) {
   const ModelConfig& c = model.config();
   for (const LayerConfig& l : c.layers)
@@ -80,7 +87,7 @@ void Graph::add_layer(int64_t l) {
 
 // Heads are nodes of their own when all they read comes through their inputs. That is tried, not looked up: with every
 // input held fixed, nothing of what the mixer gives may depend on what the layer reads.
-bool Graph::heads_apart(int64_t l, std::string& why) const {
+bool Graph::heads_apart(int64_t l, std::string& why) {
   const MixerInfo& info = model_.mixer_info(l);
   const HookPoint* result = model_.catalogue().find(block_point(l, "attn.hook_result"));
   why = "heads have no output or inputs of their own";
@@ -88,6 +95,13 @@ bool Graph::heads_apart(int64_t l, std::string& why) const {
   why = std::to_string(info.heads) + " channels";
   if (info.heads > kMostHeads) return false;
   why = "its heads read more than their own inputs";
+  auto [it, is_new] = tried_.try_emplace(settings_of(model_.config().layers[static_cast<size_t>(l)], l == 0), false);
+  if (is_new) it->second = try_heads(l);
+  return it->second;
+}
+
+bool Graph::try_heads(int64_t l) const {
+  const MixerInfo& info = model_.mixer_info(l);
   const int64_t length = 4, d = model_.config().d_model;
   HookPlan plan;
   plan.logits = false;

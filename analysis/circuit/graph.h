@@ -11,6 +11,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <map>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -52,7 +53,7 @@ struct Writers {
 // Immutable; the model outlives it.
 class Graph {
  public:
-  // Tries each layer with a few tokens to see whether its heads can be told apart. Throws Error(kUnsupported) where the
+  // Tries each kind of layer with a few tokens to see whether its heads can be told apart. Throws Error(kUnsupported) where the
   // residual stream is no sum of what layers write (BERT, MiniMax).
   explicit Graph(const Model& model);
 
@@ -86,7 +87,8 @@ class Graph {
 
  private:
   void add_layer(int64_t layer);
-  bool heads_apart(int64_t layer, std::string& why) const;
+  bool heads_apart(int64_t layer, std::string& why);
+  bool try_heads(int64_t layer) const;
   void add_readers(Readers r, NodeKind kind, const std::string& role, int64_t first_source);
 
   const Model& model_;
@@ -97,6 +99,7 @@ class Graph {
   std::vector<int64_t> before_;
   std::unordered_map<std::string, int64_t> source_index_, input_index_;
   int64_t edges_ = 0;
+  std::map<std::string, bool> tried_;  // by kind of mixer and its settings: weights cannot change what reads what
   std::string note_;
 };
 

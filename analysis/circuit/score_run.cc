@@ -31,14 +31,13 @@ class ScoreRun : public AnalysisRun {
     int64_t longest = 1;
     for (const PromptPair& p : input.dataset.pairs) longest = std::max(longest, static_cast<int64_t>(p.clean_ids.size()));
     state_edges_ = longest <= kLongestStateEdges;
-    int64_t rows = input.params.get_int("batch_size");
-    if (rows == 0) rows = attribution_rows(graph_, longest, how_);
-    groups_ = group_prompts(input, true, rows);
+    groups_ = group_prompts(input, true, kPromptsAnItem);
     prompts_ = static_cast<int64_t>(input.dataset.pairs.size());
     resamples_ = prompts_ > 1 ? input.params.get_int("resamples") : 0;
     if (resamples_ > 0) weights_ = bootstrap_weights(resamples_, prompts_, input.seed);
   }
 
+  void set_batch(int64_t rows) override { rows_ = rows; }
   int64_t item_count() const override { return static_cast<int64_t>(groups_.size()); }
   std::string item_title(int64_t i) const override {
     const PromptGroup& g = groups_[static_cast<size_t>(i)];
@@ -47,13 +46,15 @@ class ScoreRun : public AnalysisRun {
 
   std::vector<NamedArray> run_item(int64_t item, Progress& progress) override {
     const PromptGroup& g = groups_[static_cast<size_t>(item)];
-    Metric metric(metric_, input_, g);
     progress.step(0, 100, item_title(item));
-    GroupScores s = attribute_edges(graph_, g, metric, how_, input_.form, state_edges_,
-                                    [&](double share) { progress.step(static_cast<int64_t>(share * 99), 100, item_title(item)); });
+    GroupScores s = attribute_prompts(graph_, input_, g, metric_, how_, state_edges_, rows_,
+                                      [&](double share) { progress.step(static_cast<int64_t>(share * 99), 100, item_title(item)); });
     at::NoGradGuard no_grad;
     std::vector<std::string> edge{"source", "destination"};
     at::Tensor d = s.edges.to(at::kDouble);
+    if (const int64_t bad = at::isfinite(d).logical_not().sum().item<int64_t>(); bad > 0)
+      throw Error(StatusCode::kFailed, std::to_string(bad) + " of " + std::to_string(d.numel()) + " edge scores are not numbers: the gradient overflows", item_title(item),
+                  "run in float32 or float64, or with another metric");
     std::vector<NamedArray> out = {to_array("sum", edge, d.sum(0)), to_array("square", edge, d.square().sum(0)),
                                    to_array("clean", {"prompt"}, s.clean.to(at::kCPU, at::kDouble)),
                                    to_array("corrupted", {"prompt"}, s.corrupted.to(at::kCPU, at::kDouble))};
@@ -234,7 +235,7 @@ class ScoreRun : public AnalysisRun {
   Graph graph_;
   std::string metric_;
   std::vector<PromptGroup> groups_;
-  int64_t prompts_ = 0, resamples_ = 0;
+  int64_t prompts_ = 0, resamples_ = 0, rows_ = 0;
   at::Tensor weights_;
   bool state_edges_ = true;
 };

@@ -40,15 +40,27 @@ void capture_sources(const Graph& graph, HookPlan& plan) {
   }
 }
 
+namespace {
+
+at::Tensor captured(const Graph& graph, const Writers& w, const ActivationCache& cache) {
+  const std::string scale = post_scale_hook(graph, w);
+  return contribution(graph, w, cache.get(w.hook).detach(), scale.empty() ? at::Tensor() : cache.get(scale).detach());
+}
+
+}  // namespace
+
 at::Tensor captured_sources(const Graph& graph, const ActivationCache& cache) {
   at::Tensor out;
   for (const Writers& w : graph.writers()) {
-    const std::string scale = post_scale_hook(graph, w);
-    at::Tensor part = contribution(graph, w, cache.get(w.hook).detach(), scale.empty() ? at::Tensor() : cache.get(scale).detach());
+    at::Tensor part = captured(graph, w, cache);
     if (!out.defined()) out = at::empty({part.size(0), graph.source_count(), part.size(2), part.size(3)}, part.options());
     out.narrow(1, w.first, w.count).copy_(part);
   }
   return out;
+}
+
+void subtract_sources(const Graph& graph, const ActivationCache& cache, at::Tensor& from) {
+  for (const Writers& w : graph.writers()) from.narrow(1, w.first, w.count).sub_(captured(graph, w, cache));
 }
 
 }  // namespace microtome::circuit

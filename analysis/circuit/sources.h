@@ -13,6 +13,8 @@ namespace microtome::circuit {
 void capture_sources(const Graph& graph, HookPlan& plan);
 // Of a run whose plan was asked. [row, source, pos, d_model]
 at::Tensor captured_sources(const Graph& graph, const ActivationCache& cache);
+// Takes those of a run from the ones of another, in place.
+void subtract_sources(const Graph& graph, const ActivationCache& cache, at::Tensor& from);
 
 // One writer's part of the stream, from its point's value: heads [row, pos, head, d_model] → [row, head, pos, d_model];
 // others [row, pos, d_model] → [row, 1, pos, d_model]. post_scale: the value of post_scale_hook, where there is one.

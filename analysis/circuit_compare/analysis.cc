@@ -35,11 +35,7 @@ class Run : public AnalysisRun {
     for (const char* side : {"circuit", "other"})
       if (const std::string file = input.params.get_string(side); !file.empty()) (std::string(side) == "circuit" ? a_ : b_) = read_circuit_file(file).value();
     from_file_ = {!a_.edges.empty(), !b_.edges.empty()};
-    int64_t longest = 1;
-    for (const PromptPair& p : input.dataset.pairs) longest = std::max(longest, static_cast<int64_t>(p.clean_ids.size()));
-    Attribution how;
-    how.gradient = Attribution::Gradient::kInputs;
-    groups_ = group_prompts(input, true, std::min<int64_t>(64, attribution_rows(graph_, longest, how)));
+    groups_ = group_prompts(input, true, kPromptsAnItem);
     std::set<std::string> labels;
     for (const PromptPair& p : input.dataset.pairs)
       for (const auto& [name, pos] : p.positions) labels.insert(name);
@@ -47,6 +43,7 @@ class Run : public AnalysisRun {
     if (places_.size() > 16) places_.resize(16);
   }
 
+  void set_batch(int64_t rows) override { rows_ = rows; }
   // Scores of each group, then the repair on each group.
   int64_t item_count() const override { return 2 * static_cast<int64_t>(groups_.size()); }
   std::string item_title(int64_t i) const override { return i < static_cast<int64_t>(groups_.size()) ? "scores of edges" : "repair"; }
@@ -65,10 +62,9 @@ class Run : public AnalysisRun {
     std::vector<NamedArray> out;
     for (int side = 0; side < 2; ++side) {
       if (from_file_[static_cast<size_t>(side)]) continue;
-      Metric metric(metric_, input_, g);
       Attribution how;
       if (side == 0) how.gradient = Attribution::Gradient::kInputs;
-      at::Tensor scores = attribute_edges(graph_, g, metric, how, input_.form, false, [&](double) { progress.step(side, 2, item_title(item)); }).edges;
+      at::Tensor scores = attribute_prompts(graph_, input_, g, metric_, how, false, rows_, [&](double) { progress.step(side, 2, item_title(item)); }).edges;
       out.push_back(to_array(side == 0 ? "circuit" : "other", {"source", "destination"}, scores.to(at::kDouble).sum(0)));
     }
     return out;
@@ -204,6 +200,7 @@ class Run : public AnalysisRun {
   std::string metric_;
   Circuit a_, b_;
   std::vector<bool> from_file_;
+  int64_t rows_ = 0;
   std::vector<PromptGroup> groups_;
   std::vector<std::string> places_;
   std::vector<std::pair<int64_t, int64_t>> heads_;

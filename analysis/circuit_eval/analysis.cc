@@ -53,13 +53,11 @@ class Run : public AnalysisRun {
     how_.steps = input.params.get_int("steps");
     prompts_ = static_cast<int64_t>(input.dataset.pairs.size());
     if (given_.defined()) return;
-    int64_t longest = 1;
-    for (const PromptPair& p : input.dataset.pairs) longest = std::max(longest, static_cast<int64_t>(p.clean_ids.size()));
-    const int64_t rows = input.params.get_int("batch_size");
-    groups_ = group_prompts(input, true, rows > 0 ? rows : std::min<int64_t>(64, attribution_rows(graph_, longest, how_)));
+    groups_ = group_prompts(input, true, kPromptsAnItem);
     draws_ = draw_prompts(input, prompts_ > 1 ? input.params.get_int("resamples") : 0);
   }
 
+  void set_batch(int64_t rows) override { rows_ = rows; }
   // Scores of each group of prompts, then the circuits made of them.
   int64_t item_count() const override { return static_cast<int64_t>(groups_.size()) + 1; }
   std::string item_title(int64_t i) const override { return i < static_cast<int64_t>(groups_.size()) ? "scores of edges" : "circuits of every size"; }
@@ -71,10 +69,9 @@ class Run : public AnalysisRun {
   std::vector<NamedArray> run_item(int64_t item, Progress& progress) override {
     if (item == static_cast<int64_t>(groups_.size())) return evaluate(progress);
     const PromptGroup& g = groups_[static_cast<size_t>(item)];
-    Metric metric(metric_, input_, g);
     progress.step(0, 100, item_title(item));
-    GroupScores s = attribute_edges(graph_, g, metric, how_, input_.form, false,
-                                    [&](double share) { progress.step(static_cast<int64_t>(share * 99), 100, item_title(item)); });
+    GroupScores s = attribute_prompts(graph_, input_, g, metric_, how_, false, rows_,
+                                      [&](double share) { progress.step(static_cast<int64_t>(share * 99), 100, item_title(item)); });
     at::NoGradGuard no_grad;
     std::vector<NamedArray> out = {to_array("sum", {"source", "destination"}, s.edges.to(at::kDouble).sum(0))};
     if (draws_.weights.size(0) > 0) {
@@ -131,7 +128,7 @@ class Run : public AnalysisRun {
   std::vector<PromptGroup> groups_;
   Draws draws_;
   EvalPlan plan_;
-  int64_t prompts_ = 0;
+  int64_t prompts_ = 0, rows_ = 0;
 };
 
 }  // namespace

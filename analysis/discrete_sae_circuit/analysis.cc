@@ -153,16 +153,36 @@ Circuit Run::circuit(const std::vector<Head>& heads, AnalysisResult& out) const 
     compared.resize(kMostMembers);
     out.warnings.push_back("only the " + std::to_string(kMostMembers) + " heads with the highest scores are compared in pairs");
   }
+  struct Pair { const Head *from, *to; double score; };
+  std::vector<Pair> pairs;
   double most = 0;
   for (const Head* a : compared)
     for (const Head* b : compared) {
       if (a->node.layer >= b->node.layer) continue;
-      double score = pair_overlap(a->positive, b->positive, a->negative, b->negative).score();
-      most = std::max(most, score);
-      g.edges.push_back({a->node.text(), b->node.text(), false, score});
+      pairs.push_back({a, b, pair_overlap(a->positive, b->positive, a->negative, b->negative).score()});
+      most = std::max(most, pairs.back().score);
     }
+  // Codes tell heads apart, not their inputs: a pair is an edge to each input of the later head, and what is in the circuit
+  // hears the input and reaches the logits, so that the circuit can be run.
+  auto join = [&](const std::string& from, const Head& to, bool in, double score) {
+    for (const std::string& role : input_.model.mixer_info(to.node.layer).inputs) {
+      NodeName reads = to.node;
+      reads.role = role;
+      g.edges.push_back({from, reads.text(), in, score});
+    }
+  };
   int64_t edges = 0;
-  for (Circuit::Edge& e : g.edges) edges += e.in_graph = most > 0 && e.score >= edge_threshold * most;
+  for (const Pair& p : pairs) {
+    const bool in = most > 0 && p.score >= edge_threshold * most;
+    edges += in;
+    join(p.from->node.text(), *p.to, in, p.score);
+  }
+  for (const Head* h : members) {
+    join("input", *h, true, h->overlap.score());
+    g.edges.push_back({h->node.text(), "logits", true, h->overlap.score()});
+  }
+  g.nodes.push_back({"input", !members.empty(), 0});
+  g.nodes.push_back({"logits", !members.empty(), 0});
   out.summary.push_back(plain_number("circuit_heads", static_cast<double>(members.size()), "", "heads in the circuit"));
   out.summary.push_back(plain_number("circuit_edges", static_cast<double>(edges), "", "pairs of heads in the circuit"));
   return g;
@@ -202,7 +222,7 @@ AnalysisResult Run::finish(const std::vector<std::vector<NamedArray>>& items) {
   } else {
     out.findings.push_back("Head " + head_name(order[0]->node.layer, order[0]->node.head) + " tells positive from negative examples best: " +
                            std::to_string(order[0]->overlap.unique) + " of its " + std::to_string(order[0]->overlap.all) + " codes are unique to positive ones.");
-    int64_t members = std::count_if(g.nodes.begin(), g.nodes.end(), [](const Circuit::Node& n) { return n.in_graph; });
+    int64_t members = std::count_if(g.nodes.begin(), g.nodes.end(), [](const Circuit::Node& n) { return n.in_graph; }) - 2;   // input, logits
     out.findings.push_back("The circuit has " + std::to_string(members) + " of " + std::to_string(heads.size()) + " heads.");
   }
   if (!reference_.empty()) {

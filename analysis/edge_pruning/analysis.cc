@@ -104,7 +104,8 @@ class Run : public AnalysisRun {
     map.arrays.push_back(to_array("edge_scores", {"source", "destination"}, scores.to(at::kFloat), "", "log alpha of the gate; NaN where there is no edge"));
     map.arrays.push_back(to_array("gate", {"source", "destination"}, gate_open(scores).to(at::kFloat), "", "probability that the gate is not 0"));
     out.artifacts.push_back(std::move(map));
-    out.artifacts.push_back(graph_.to_circuit("circuit", "Circuit of the most open gates", scores, inside));
+    // log alpha of a closed gate is far below 0, so that its size would rank closed gates first: the probability does not.
+    out.artifacts.push_back(graph_.to_circuit("circuit", "Circuit of the most open gates", gate_open(scores), inside));
     out.artifacts.push_back(edge_table(graph_, scores, inside, "", "log alpha of the gate"));
     out.artifacts.push_back(std::move(curve));
     out.findings.push_back("The circuit of " + std::to_string(kept) + " of " + std::to_string(graph_.edge_count()) + " edges" +

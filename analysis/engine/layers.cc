@@ -37,6 +37,17 @@ int64_t most_heads(const Model& model) {
   return most;
 }
 
+int64_t pattern_heads(const Model& model, int64_t layer) {
+  const HookPoint* p = model.catalogue().find(block_point(layer, "attn.hook_pattern"));
+  return p && p->sizes.at(1) > 0 ? p->sizes.at(1) : model.mixer_info(layer).heads;
+}
+
+int64_t most_pattern_heads(const Model& model) {
+  int64_t most = most_heads(model);
+  for (int64_t l = 0; l < layer_count(model); ++l) most = std::max(most, pattern_heads(model, l));
+  return most;
+}
+
 int64_t most_state_heads(const Model& model) {
   int64_t most = 0;
   for (int64_t l = 0; l < layer_count(model); ++l)
@@ -219,7 +230,9 @@ Table head_table(const Model& model, std::string name, std::string title, const 
   }
   for (int64_t l = 0; l < layer_count(model); ++l) {
     const MixerInfo& info = model.mixer_info(l);
-    for (int64_t h = 0; h < info.heads; ++h) {
+    // Scores of patterns may be more than the layer's heads.
+    const bool patterns = !values.empty() && values[0].size(1) > most_heads(model);
+    for (int64_t h = 0, heads = patterns ? pattern_heads(model, l) : info.heads; h < heads; ++h) {
       std::vector<Cell> row = {l, h, std::string(info.recurrent ? "recurrent" : "softmax")};
       for (const at::Tensor& v : values) {
         double x = v.const_data_ptr<double>()[l * v.size(1) + h];
@@ -242,7 +255,9 @@ TensorMap head_map(const Model& model, std::string name, std::string title, cons
     return labels;
   };
   out.axis_labels["layer"] = number("L", layer_count(model));
-  out.axis_labels["head"] = number("H", most_heads(model));
+  int64_t heads = most_heads(model);
+  for (const HeadScore& s : scores) heads = std::max(heads, s.values.size(1));
+  out.axis_labels["head"] = number("H", heads);
   for (const HeadScore& s : scores) {
     at::Tensor v = s.values.to(at::kCPU, at::kDouble).contiguous();
     NamedArray a{s.name, {"layer", "head"}, v.sizes().vec(), {}, s.unit, s.help};

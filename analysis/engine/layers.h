@@ -17,6 +17,8 @@ std::string block_point(int64_t layer, const std::string& point);  // (3, "attn.
 bool has_point(const Model& model, int64_t layer, const std::string& point);
 int64_t layer_count(const Model& model);
 int64_t most_heads(const Model& model);              // query heads of the widest layer
+int64_t pattern_heads(const Model& model, int64_t layer);   // patterns that a layer has: its query heads, in MoM one a memory and head
+int64_t most_pattern_heads(const Model& model);      // and of the widest layer
 // A point of the part of a layer that has the state ("attn.hook_z"): where softmax attention lies beside it and has the
 // plain name, "attn.hook_z.ssm".
 std::string state_point(const Model& model, int64_t layer, const std::string& point);

@@ -70,6 +70,14 @@ std::vector<PromptGroup> group_prompts(const AnalysisInput& input, bool need_cor
   return out;
 }
 
+PromptGroup part_of(const PromptGroup& group, int64_t from, int64_t count) {
+  PromptGroup out = group;
+  out.prompts.assign(group.prompts.begin() + from, group.prompts.begin() + from + count);
+  out.clean = group.clean.narrow(0, from, count);
+  if (group.corrupted.defined()) out.corrupted = group.corrupted.narrow(0, from, count);
+  return out;
+}
+
 int64_t longest(const std::vector<PromptGroup>& groups) {
   int64_t most = 0;
   for (const PromptGroup& g : groups) most = std::max(most, g.length);

@@ -20,6 +20,8 @@ struct PromptGroup {
 
 // Groups in order of length; within a group in order of the dataset, at most max_rows prompts each (0: no limit).
 std::vector<PromptGroup> group_prompts(const AnalysisInput& input, bool need_corrupted, int64_t max_rows = 0);
+// `count` prompts of a group from the `from`th on.
+PromptGroup part_of(const PromptGroup& group, int64_t from, int64_t count);
 int64_t longest(const std::vector<PromptGroup>& groups);
 // Checks that the dataset holds what the analysis needs; throws Error(kBadInput) naming the line.
 void require_prompts(const AnalysisInput& input, const AnalysisInfo& info, bool need_answers);

@@ -67,6 +67,7 @@ class Run : public AnalysisRun {
     options_.from = from == "file" ? DirectionOptions::From::kFile
                     : from == "unembedding" ? DirectionOptions::From::kUnembedding : DirectionOptions::From::kMeanDifference;
     options_.file = p.get_string("file");
+    options_.tensor = p.get_string("tensor");
     options_.all_positions = p.get_string("direction_positions") == "all";
     options_.to_mean_norm = p.get_string("scale") == "mean_norm";
     pairs_ = options_.from == DirectionOptions::From::kMeanDifference;
@@ -161,8 +162,6 @@ class Run : public AnalysisRun {
                            short_number(low) + " at coefficient " + short_number(coefficients_.front()) + " to " + short_number(high) +
                            " at " + short_number(coefficients_.back()) + "; unsteered it is " + short_number(unsteered) + ".");
     if (!input_.model.config().causal()) out.warnings.push_back("this model reads in both directions and writes no text; only the metric is steered");
-    if (options_.from == DirectionOptions::From::kFile)
-      out.warnings.push_back("the run's key names the direction's file, not its content: after a change of the file, ask for the run again");
     return out;
   }
 

@@ -21,32 +21,29 @@ std::vector<int64_t> trailing(const Model& model, const std::string& hook) {
   return {p->sizes.begin() + 2, p->sizes.end()};
 }
 
-at::Tensor read_direction(const std::string& given) {
-  const std::string where = "param file";
-  std::string text = given;
+// `name`: a tensor of the file, "NAME[12]" a row of it; empty: the only one.
+at::Tensor read_direction(const std::string& path, const std::string& name) {
+  const std::string where = "param tensor", shown = "'" + name.substr(0, 200) + "'";
+  if (path.empty()) bad("no file with a direction is named", "param file", "name a safetensors file");
+  std::string tensor = name;
   int64_t row = -1;
-  if (!text.empty() && text.back() == ']') {
-    size_t open = text.rfind('[');
-    const char* end = text.data() + text.size() - 1;
-    if (open == std::string::npos) bad("'" + text.substr(0, 200) + "' has ']' without '['", where, "write FILE.safetensors:NAME[12]");
-    auto [next, error] = std::from_chars(text.data() + open + 1, end, row);
-    if (error != std::errc() || next != end || row < 0)
-      bad("'" + text.substr(0, 200) + "' names no row", where, "write FILE.safetensors:NAME[12]");
-    text.resize(open);
+  if (!name.empty() && name.back() == ']') {
+    const size_t open = name.rfind('[');
+    const char* end = name.data() + name.size() - 1;
+    if (open == std::string::npos) bad(shown + " has ']' without '['", where, "write NAME[12]");
+    auto [next, error] = std::from_chars(name.data() + open + 1, end, row);
+    if (error != std::errc() || next != end || row < 0) bad(shown + " names no row", where, "write NAME[12]");
+    tensor.resize(open);
   }
-  size_t colon = text.rfind(':');
-  if (colon == std::string::npos || colon == 0 || colon + 1 == text.size())
-    bad(given.empty() ? "no file with a direction is named" : "'" + given.substr(0, 200) + "' names no tensor", where,
-        "write FILE.safetensors:NAME");
-  SafetensorsFile file = SafetensorsFile::open(text.substr(0, colon)).value();
-  const TensorEntry* e = file.find(text.substr(colon + 1));
-  if (!e)
-    throw Error(StatusCode::kNotFound, "tensor '" + text.substr(colon + 1, 200) + "' is not in the file", text.substr(0, colon),
-                "`microtome inspect FILE` lists them");
+  SafetensorsFile file = SafetensorsFile::open(path).value();
+  if (tensor.empty() && file.tensors().size() != 1)
+    bad("the file has " + std::to_string(file.tensors().size()) + " tensors and none is named", path, "name one with tensor=");
+  const TensorEntry* e = tensor.empty() ? &file.tensors().front() : file.find(tensor);
+  if (!e) throw Error(StatusCode::kNotFound, "tensor '" + tensor.substr(0, 200) + "' is not in the file", path, "`microtome inspect FILE` lists them");
   at::Tensor t = tensor_of_entry(*e, file.keep_alive());
   if (row >= 0) {
     if (t.dim() < 2 || row >= t.size(0))
-      bad("row " + std::to_string(row) + " is outside tensor '" + text.substr(colon + 1, 200) + "' with " +
+      bad("row " + std::to_string(row) + " is outside tensor '" + tensor.substr(0, 200) + "' with " +
               (t.dim() < 2 ? "no rows" : std::to_string(t.size(0)) + " rows"), where, "name a row that it has");
     t = t.select(0, row);
   }
@@ -114,7 +111,7 @@ std::vector<SteeredPoint> find_directions(const AnalysisInput& input, const std:
     }
   }
   at::Tensor given;
-  if (o.from == DirectionOptions::From::kFile) given = read_direction(o.file);
+  if (o.from == DirectionOptions::From::kFile) given = read_direction(o.file, o.tensor);
   if (o.from == DirectionOptions::From::kUnembedding) given = unembedding_difference(input);
   for (size_t i = 0; i < hooks.size(); ++i) {
     SteeredPoint p;

@@ -22,7 +22,7 @@ struct SteeredPoint {
 struct DirectionOptions {
   enum class From { kMeanDifference, kFile, kUnembedding };
   From from = From::kMeanDifference;
-  std::string file;                    // "F.safetensors:NAME", or with a row of a matrix "F.safetensors:NAME[12]"
+  std::string file, tensor;            // safetensors; "NAME", a row of a matrix "NAME[12]", empty: the only tensor
   bool all_positions = false;          // kMeanDifference: over every position rather than the last
   bool to_mean_norm = false;           // scaled to the mean norm of the point's values
 };

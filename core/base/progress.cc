@@ -11,6 +11,7 @@ struct Progress::Shared {
   mutable std::mutex mutex;                 // guards what follows
   double fraction = 0;
   std::string what;
+  std::vector<std::string> warnings;
   std::function<void(const Snapshot&)> listener;
   const std::chrono::steady_clock::time_point start = std::chrono::steady_clock::now();
 
@@ -18,6 +19,7 @@ struct Progress::Shared {
     Snapshot s;
     s.fraction = fraction;
     s.what = what;
+    s.warnings = warnings;
     s.elapsed_s = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     // Before a hundredth is done an estimate is noise.
     if (fraction >= 1) s.left_s = 0;
@@ -49,6 +51,19 @@ void Progress::step(int64_t done, int64_t total, const std::string& what) {
     listener = shared_->listener;
   }
   // Outside the lock: a listener may ask for a snapshot, or cancel.
+  if (listener) listener(now);
+}
+
+void Progress::warn(const std::string& sentence) {
+  Snapshot now;
+  std::function<void(const Snapshot&)> listener;
+  {
+    std::lock_guard lock(shared_->mutex);
+    if (shared_->warnings.size() >= 100) return;
+    shared_->warnings.push_back(sentence);
+    now = shared_->snapshot_locked();
+    listener = shared_->listener;
+  }
   if (listener) listener(now);
 }
 

@@ -1,6 +1,7 @@
 #include "core/mixers/shared_heads.h"
 
 #include <ATen/ATen.h>
+#include <ATen/Parallel.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <optional>
@@ -26,6 +27,45 @@ class ProjectShared : public torch::autograd::Function<ProjectShared> {
   }
 };
 
+// dx of NormShared in one pass over each row, where the four of whole tensors would each wait for memory. All in float on the
+// CPU, last axes dense: g [row, head, d] by strides, factor and hat [row, d]; out as g.
+void norm_rows(const at::Tensor& g, const at::Tensor& factor, const at::Tensor& hat, bool centred, at::Tensor& out) {
+  const int64_t rows = g.size(0), heads = g.size(1), d = g.size(2);
+  const float *from = g.const_data_ptr<float>(), *f = factor.const_data_ptr<float>(), *x = hat.const_data_ptr<float>();
+  float* to = out.mutable_data_ptr<float>();
+  const int64_t row_from = g.stride(0), head_from = g.stride(1), row_to = out.stride(0), head_to = out.stride(1);
+  at::parallel_for(0, rows, 8, [&](int64_t begin, int64_t end) {
+    constexpr int64_t kLanes = 16;
+    for (int64_t r = begin; r < end; ++r)
+      for (int64_t h = 0; h < heads; ++h) {
+        const float *in = from + r * row_from + h * head_from, *scale = f + r * d, *normed = x + r * d;
+        float* u = to + r * row_to + h * head_to;
+        float sums[kLanes] = {}, dots[kLanes] = {};
+        int64_t k = 0;
+        for (; k + kLanes <= d; k += kLanes)
+          for (int64_t i = 0; i < kLanes; ++i) {
+            const float v = in[k + i] * scale[k + i];
+            u[k + i] = v;
+            sums[i] += v;
+            dots[i] += v * normed[k + i];
+          }
+        for (; k < d; ++k) {
+          u[k] = in[k] * scale[k];
+          sums[0] += u[k];
+          dots[0] += u[k] * normed[k];
+        }
+        float mean = 0, dot = 0;
+        for (int64_t i = 0; i < kLanes; ++i) {
+          mean += sums[i];
+          dot += dots[i];
+        }
+        mean = centred ? mean / static_cast<float>(d) : 0;
+        dot /= static_cast<float>(d);
+        for (k = 0; k < d; ++k) u[k] -= mean + dot * normed[k];
+      }
+  });
+}
+
 class NormShared : public torch::autograd::Function<NormShared> {
  public:
   static Variable forward(AutogradContext* ctx, const Variable& x, const std::optional<at::Tensor>& gain_, const std::optional<at::Tensor>& bias_, double eps, bool centred) {
@@ -47,6 +87,16 @@ class NormShared : public torch::autograd::Function<NormShared> {
     const at::Tensor &hat = saved[0], &scale = saved[1], &gain = saved[2];
     const bool centred = ctx->saved_data["centred"].toBool();
     // Of y = hat gain: u = g gain scale, dx = u - mean(u) - hat mean(u hat); both means in one product, both sums in another.
+    const at::Tensor& g = grads[0];
+    if (g.is_cpu() && g.scalar_type() == at::kFloat && hat.scalar_type() == at::kFloat && g.stride(3) == 1 && g.is_non_overlapping_and_dense()) {
+      const at::Tensor f = (gain.defined() ? gain * scale : scale.expand_as(hat)).to(at::kFloat).contiguous().flatten(0, 1);
+      at::Tensor out = at::empty_like(g);              // with g's strides
+      at::Tensor rows = g.flatten(0, 1), to = out.flatten(0, 1);
+      if (rows.data_ptr() == g.data_ptr() && to.data_ptr() == out.data_ptr()) {   // views: batch and pos lie one behind the other
+        norm_rows(rows, f, hat.contiguous().flatten(0, 1), centred, to);
+        return {out, Variable(), Variable(), Variable(), Variable()};
+      }
+    }
     at::Tensor factor = (gain.defined() ? gain * scale : scale).unsqueeze(2);
     at::Tensor u = (grads[0] * factor).flatten(0, 1);                                // [row, head, d]
     at::Tensor row = hat.flatten(0, 1).unsqueeze(1);                                 // [row, 1, d]

@@ -164,5 +164,68 @@ class Circuits(CliCase):
         self.assertIn("'nope'", error_of("export", 1, *p, "--format", "mib", "--artifact", "nope", "--out", self.path("x.json")))
 
 
+class FromModelToVerdict(CliCase):
+    """A circuit found in a model, exported, cut down, evaluated and reported."""
+
+    def result(self, *args):
+        out, err = call("run", *args, "--device", "cpu", "--out", self.path("out"))
+        with open(os.path.join(self.path("out"), "result.json")) as f:
+            return json.load(f), err
+
+    def number(self, result, name):
+        return next(s["value"] for s in result["summary"] if s["name"] == name)
+
+    def test_found_exported_cut_evaluated_reported(self):
+        task = ["--model", DELTA, "--task", "ioi", "--prompts", 12, "--project", self.path("p.microtome")]
+        self.result("eap_ig", *task)
+        call("export", 1, "--project", self.path("p.microtome"), "--format", "mib", "--out", self.path("c.json"))
+        call("circuit", "top", self.path("c.json"), "--percent", 5, "--prune", "--out", self.path("small.json"))
+        kept = len(inside(self.path("small.json")))
+        self.assertGreater(kept, 0)
+        r, _ = self.result("circuit_eval", *task, "--circuit", self.path("small.json"), "--reference", self.path("c.json"), "--subsets", 2)
+        self.assertEqual(self.number(r, "circuit_edges"), kept)
+        self.assertGreater(self.number(r, "faithfulness"), 0.5)
+        self.assertGreater(self.number(r, "CPR"), 0.8)
+        # The reference is the best 10 % by the same scores, so scores tell its edges from others all but perfectly.
+        self.assertGreater(self.number(r, "roc_area_edges"), 0.95)
+        # Another content under the same name is another run.
+        call("circuit", "top", self.path("c.json"), "--percent", 1, "--out", self.path("small.json"))
+        again, _ = self.result("circuit_eval", *task, "--circuit", self.path("small.json"), "--subsets", 2)
+        self.assertNotEqual(self.number(again, "circuit_edges"), kept)
+        call("report", "--project", self.path("p.microtome"), "--out", self.path("r.html"))
+        with open(self.path("r.html")) as f:
+            self.assertIn("<svg", f.read())
+
+    def test_circuits_that_do_not_fit_are_named(self):
+        task = ["--model", DELTA, "--task", "ioi", "--prompts", 4, "--device", "cpu"]
+        for name, content, says in (("other", mib(), "a0.h0<q>"), ("none", mib(inside=lambda e: False), "no edge"), ("bare", {"edges": {}}, "")):
+            path = os.path.join(self.path(name + ".json"))
+            if name == "other":
+                content["edges"]["a0.h0->a7.h9<q>"] = {"score": 1.0, "in_graph": True}
+                content["cfg"] = {}
+                content["nodes"]["a7.h9"] = True
+                says = "a7.h9"
+            with open(path, "w") as f:
+                json.dump(content, f)
+            e = error_of("run", "circuit_eval", *task, "--circuit", path)
+            self.assertIn(says, e)
+        self.assertIn("missing.json", error_of("run", "circuit_eval", *task, "--circuit", self.path("missing.json")))
+
+    def test_a_task_that_the_model_fails_is_said_first(self):
+        call("tasks", "ioi", "--model", DELTA, "--generate", 12, "--out", self.path("t.jsonl"))
+        with open(self.path("t.jsonl")) as f:
+            lines = [json.loads(l) for l in f]
+        with open(self.path("t.jsonl"), "w") as f:
+            for l in lines:
+                wrong = l["wrong_answers"][0]
+                f.write(json.dumps({"clean": l["clean"], "corrupted": l["corrupted"], "answer": wrong, "wrong_answers": [l["answer"]]}) + "\n")
+        r, err = self.result("eap", "--model", DELTA, "--dataset", self.path("t.jsonl"))
+        self.assertRegex(err, r"warning: the model fails this task: of 12 prompts [0-9.]+ % are answered right")
+        self.assertTrue(any("fails this task" in w for w in r["warnings"]))
+        self.assertTrue(any(t["name"] == "metric_distribution" for t in r["tables"]))
+        _, err = self.result("eap", "--model", DELTA, "--task", "ioi", "--prompts", 12)
+        self.assertNotIn("warning", err)
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=1)

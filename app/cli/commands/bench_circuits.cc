@@ -85,7 +85,7 @@ Json circuits_bench(const CommandLine& line, const Compute& c, Progress& progres
   // One test after the other takes minutes on a CPU.
   if (!cpu || small) {
     const AnalysisKind& kind = analyses::builtin().get("acdc", "bench");
-    for (const char* threshold : {"0.01", "0.001"}) {
+    for (const char* threshold : {"0.01", "0.001", "0.0001"}) {
       input.params = resolve_params(kind.schema, {{"metric", "kl"}, {"threshold", threshold}, {"batch_size", std::to_string(prompts)}}).value();
       int64_t tests = 0, rows = 0, kept = 0;
       Timed t = timed(c.device, 1, 0, [&] {

@@ -75,8 +75,10 @@ ShownProgress::ShownProgress(bool quiet) {
   std::signal(SIGINT, on_interrupt);
   bool terminal = isatty(STDERR_FILENO) != 0;
   auto last = std::make_shared<double>(terminal ? -1.0 : 0.0);
-  progress_.on_step([this, terminal, quiet, last](const Progress::Snapshot& s) {
+  auto warned = std::make_shared<size_t>(0);
+  progress_.on_step([this, terminal, quiet, last, warned](const Progress::Snapshot& s) {
     if (interrupted) progress_.cancel();
+    for (; *warned < s.warnings.size(); ++*warned) std::fprintf(stderr, "%smicrotome: warning: %s\n", terminal ? "\r\033[K" : "", s.warnings[*warned].c_str());
     if (quiet) return;
     double every = terminal ? 0.1 : 5.0;
     if (s.elapsed_s - *last < every && s.fraction < 1) return;

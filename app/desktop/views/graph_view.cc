@@ -384,6 +384,7 @@ void GraphView::addActions(QMenu& menu) {
   group->setObjectName(QStringLiteral("group"));
   group->setToolTip(tr("Ctrl+click marks further nodes, Shift+drag those in a frame."));
   group->setEnabled(node >= 0);
+  Q_EMIT menuMade(&menu);
 }
 
 void GraphView::changeEvent(QEvent* event) {

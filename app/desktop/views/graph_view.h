@@ -92,6 +92,7 @@ class GraphView : public View {
   void selectionCleared();                             // Esc, or a click beside everything
   void edited();                                       // a person pinned, annotated or grouped: see graph(), isPinned()
   void layoutDone();                                   // `dot` has placed the nodes
+  void menuMade(QMenu* menu);                          // the owner may add to it
 
  protected:
   void addActions(QMenu& menu) override;               // Fit, Pin, Group…, Annotate…

@@ -4,9 +4,11 @@
 
 #include <QComboBox>
 #include <QLabel>
+#include <QMenu>
 #include <QPushButton>
 #include <QSlider>
 #include <QSpinBox>
+#include <QTemporaryDir>
 #include <QToolButton>
 #include <atomic>
 #include <cmath>
@@ -17,6 +19,7 @@
 #include "app/desktop/theme/theme.h"
 #include "app/desktop/views/chart_view.h"
 #include "app/desktop/views/graph_canvas.h"
+#include "core/io/circuit_file.h"
 #include "tests/desktop/app/app_fixture.h"
 #include "tests/desktop/views/graph_samples.h"
 

@@ -181,6 +181,19 @@ TEST_F(CircuitPanelTest, KnockedOutNodesAreCrossedOutAndMeasured) {
   EXPECT_EQ(tool("circuit_knock")->text(), QStringLiteral("Put back"));
   tool("circuit_knock")->click();
   EXPECT_EQ(text("circuit_knocked_0"), sentence({"a2.h1"}, "a2.h1")) << "known answers are there at once";
+  // Saved as it stands: what is knocked out is not in it, all the rest of what is shown is.
+  const std::unique_ptr<QMenu> menu(column(0)->graph()->makeMenu(nullptr));
+  auto* save = menu->findChild<QAction*>(QStringLiteral("save_circuit"));
+  ASSERT_TRUE(save != nullptr && save->isEnabled());
+  QTemporaryDir folder;
+  QString why;
+  ASSERT_TRUE(column(0)->saveCircuit(folder.filePath(QStringLiteral("c.json")), &why)) << why.toStdString();
+  const Circuit saved = read_circuit_file(folder.filePath(QStringLiteral("c.json")).toStdString()).value();
+  ASSERT_EQ(saved.edges.size(), circuit.edges.size());
+  for (const Circuit::Edge& e : saved.edges)
+    EXPECT_EQ(e.in_graph, e.from != "a2.h1" && endOf(e.to).first != "a2.h1" && column(0)->order()->holds(static_cast<size_t>(column(0)->edgeNamed(edgeName(e))), column(0)->choice())) << edgeName(e);
+  EXPECT_FALSE(column(0)->saveCircuit(folder.filePath(QStringLiteral("no/such/c.json")), &why));
+  EXPECT_FALSE(why.isEmpty());
   clickNode("input");
   EXPECT_FALSE(tool("circuit_knock")->isEnabled()) << "the input is no part that can be taken out";
   key(Qt::Key_K, Qt::ShiftModifier);

@@ -40,7 +40,7 @@ at::Tensor ids(const std::vector<int64_t>& v) { return at::tensor(v, at::kLong).
 at::Tensor at_point(const Model& m, const std::vector<int64_t>& tokens, const std::string& point) {
   HookPlan plan;
   plan.capture(point);
-  return m.forward(ids(tokens), plan).cache.get(point)[0];
+  return m.forward(ids(tokens).to(m.device()), plan).cache.get(point)[0].to(at::kCPU);
 }
 
 // Logits of a whole run with `change` applied at a point from position `start` on.
@@ -49,10 +49,10 @@ at::Tensor steered(const Model& m, const std::vector<int64_t>& tokens, const std
   HookPlan plan;
   plan.edit(point, [&](const at::Tensor& v, int64_t) {
     at::Tensor out = v.clone();
-    for (int64_t t = start; t < v.size(1); ++t) out.select(1, t).copy_(change(v.select(1, t)));
+    for (int64_t t = start; t < v.size(1); ++t) out.select(1, t).copy_(change(v.select(1, t).to(at::kCPU)));
     return out;
   });
-  return m.forward(ids(tokens), plan).logits[0];
+  return m.forward(ids(tokens).to(m.device()), plan).logits[0].to(at::kCPU);
 }
 
 double difference(const PromptPair& p, const at::Tensor& last) { return (last[p.answer_ids[0]] - last[p.wrong_ids[0]]).item<double>(); }
@@ -76,7 +76,7 @@ TEST_P(Steering, CurveAndTextsAreThoseOfWholeRuns) {
       auto change = [&](const at::Tensor& x) { return x + sorted[c] * direction; };
       for (int64_t i = 0; i < 3; ++i) {
         const PromptPair& p = d.pairs[static_cast<size_t>(i)];
-        at::Tensor plain = m.forward(ids(p.clean_ids)).logits[0][7], last = steered(m, p.clean_ids, point, start, change)[7];
+        at::Tensor plain = m.forward(ids(p.clean_ids).to(m.device())).logits[0][7].to(at::kCPU), last = steered(m, p.clean_ids, point, start, change)[7];
         EXPECT_NEAR(metric[c][i].item<double>(), difference(p, last), 1e-6);
         at::Tensor a = at::log_softmax(plain, -1), b = at::log_softmax(last, -1);
         EXPECT_NEAR(kl[c][i].item<double>(), (a.exp() * (a - b)).sum().item<double>(), 1e-6);
@@ -106,7 +106,7 @@ TEST(SteeringDirections, ProjectedOutUnembeddingIsGoneFromTheLogitsOfALinearRead
   std::string point = "blocks.1.hook_resid_post";
   AnalysisResult r = run_whole("steering", m, d, {{"point", point}, {"direction", "unembedding"}, {"operation", "project_out"}, {"coefficients", "1"},
                                                   {"max_new", "0"}, {"metric", "logit_diff"}});
-  const at::Tensor& table = m.weights().get(m.config().tied_unembedding ? "embed.weight" : "unembed.weight");
+  const at::Tensor table = m.weights().get(m.config().tied_unembedding ? "embed.weight" : "unembed.weight").to(at::kCPU);
   for (int64_t i = 0; i < 3; ++i) {
     const PromptPair& p = d.pairs[static_cast<size_t>(i)];
     at::Tensor unit = (table[p.answer_ids[0]] - table[p.wrong_ids[0]]).to(at::kDouble);
@@ -127,14 +127,14 @@ TEST(SteeringDirections, AreReadFromFilesAndScaled) {
   TensorToWrite t{"W_dec", DType::kF32, {2, m.config().d_model}, {reinterpret_cast<const uint8_t*>(numbers.data()), numbers.size() * 4}};
   ASSERT_TRUE(static_cast<bool>(write_safetensors(path, {t})));
   auto run = [&](const std::string& name) {
-    return run_whole("steering", m, d, {{"layer", "0"}, {"direction", "file"}, {"file", path + ":" + name}, {"scale", "mean_norm"}, {"max_new", "0"}});
+    return run_whole("steering", m, d, {{"layer", "0"}, {"direction", "file"}, {"file", path}, {"tensor", name}, {"scale", "mean_norm"}, {"max_new", "0"}});
   };
   at::Tensor got = array_of(run("W_dec[1]"), "direction")[0].to(at::kDouble);
   double norm = 0;
   for (const PromptPair& p : d.pairs) norm += at_point(m, p.clean_ids, "blocks.0.hook_resid_post").norm(2, {1}).mean().item<double>() / 3;
   EXPECT_NEAR(got.norm().item<double>(), norm, 1e-4 * norm);
   EXPECT_NEAR((got[4] / got[0]).item<double>(), -1, 1e-5);      // 2 and -2 in the file
-  for (auto [name, says] : {std::pair{"W_dec[0]", "zero"}, {"W_dec[2]", "outside"}, {"W_dec", "numbers"}, {"other", "not in the file"}, {"W_dec[x]", "names no row"}}) {
+  for (auto [name, says] : {std::pair{"W_dec[0]", "zero"}, {"W_dec[2]", "outside"}, {"W_dec", "numbers"}, {"", "numbers"}, {"other", "not in the file"}, {"W_dec[x]", "names no row"}}) {
     try {
       run(name);
       ADD_FAILURE() << name << " was taken";

@@ -95,6 +95,23 @@ TEST(BlocksWithoutChannelMixer, HaveNoPartOfIt) {
   EXPECT_TRUE(at::isfinite(array_of(r, "heads")).all().item<bool>());
 }
 
+// One pattern a memory and head, more than the layer has heads.
+TEST(MixtureOfMemories, EveryMemorysPatternIsScored) {
+  auto model = testing::load_test_model(testing::golden_path("golden/models/tiny-mom"));
+  Dataset data = testing::dataset_of(testing::random_ids(2, 6, model->config().vocab_size, 5));
+  const HookPoint* point = model->catalogue().find("blocks.0.attn.hook_pattern");
+  ASSERT_NE(point, nullptr);
+  const int64_t patterns = point->sizes.at(1);
+  ASSERT_GT(patterns, model->mixer_info(0).heads);
+  AnalysisResult r = run_whole("attention", *model, data, {{"max_patterns", "1"}});
+  EXPECT_EQ(array_of(r, "pattern").size(1), patterns);
+  for (const Artifact& a : r.artifacts)
+    if (const Table* t = std::get_if<Table>(&a); t && t->name == "heads") EXPECT_EQ(t->rows.size() % static_cast<size_t>(patterns), 0u);
+  at::Tensor ids = at::tensor(data.pairs[0].clean_ids, at::kLong).unsqueeze(0);
+  at::Tensor want = model->forward(ids, HookPlan().capture("blocks.0.attn.hook_pattern")).cache.get("blocks.0.attn.hook_pattern")[0];
+  EXPECT_TRUE(testing::close(array_of(r, "pattern")[0].select(1, 0).to(at::kFloat), want, 1e-6, 1e-6));
+}
+
 class ErasedByAnotherKey : public UnusualFamily {};
 
 TEST_P(ErasedByAnotherKey, IsNotCalledNothing) {

@@ -1,17 +1,22 @@
 #include "app/desktop/panels/circuit/column.h"
 
 #include <QComboBox>
+#include <QDir>
+#include <QFileDialog>
 #include <QHBoxLayout>
 #include <QLabel>
+#include <QMenu>
 #include <QStackedWidget>
 #include <QVBoxLayout>
 #include <algorithm>
+#include <map>
 
 #include "app/desktop/panels/result_pane.h"
 #include "app/desktop/session/run_facts.h"
 #include "app/desktop/theme/theme.h"
 #include "app/desktop/views/flow_layout.h"
 #include "app/desktop/views/label_text.h"
+#include "core/io/circuit_file.h"
 
 namespace microtome::desktop {
 namespace {
@@ -85,6 +90,12 @@ CircuitColumn::CircuitColumn(Panel& panel, StoredCircuits& stored, int slot, QWi
     applyEdits();
   });
   connect(edits_, &CircuitEdits::changed, this, &CircuitColumn::applyEdits);
+  connect(graph_, &GraphView::menuMade, this, [this](QMenu* menu) {
+    QAction* save = menu->addAction(tr("Save as circuit JSON…"), this, &CircuitColumn::askWhereToSave);
+    save->setObjectName(QStringLiteral("save_circuit"));
+    save->setToolTip(tr("The edges that are kept, in the form of the MIB benchmark: `microtome circuit` and circuit_eval read it"));
+    save->setEnabled(hasCircuit());
+  });
 
   connect(&session_, &Session::runFinished, this, [this](qint64 job, const QString&, int, const RunViewPtr& run) {
     if (job_ == 0 || job != job_) return;
@@ -310,6 +321,46 @@ void CircuitColumn::updateSubject() {
   if (const std::string outside = request_.param("outside"); outside == "zero" || outside == "mean") options.outside = outside;
   options.seed = session_.prompts().source.seed;
   questions_->setSubject(model_, stored_.promptsFor(slot_, request_.prompts), options, order_);
+}
+
+Circuit CircuitColumn::edited() const {
+  Circuit out = order_->circuit();
+  auto gone = [this](const std::string& node) { return knockedOut_.count(node) > 0; };
+  for (size_t e = 0; e < out.edges.size(); ++e)
+    out.edges[e].in_graph = order_->holds(e, choice_) && !gone(out.edges[e].from) && !gone(endOf(out.edges[e].to).first);
+  std::set<std::string> inside;
+  for (const Circuit::Edge& e : out.edges)
+    if (e.in_graph) {
+      inside.insert(e.from);
+      inside.insert(endOf(e.to).first);
+    }
+  for (Circuit::Node& n : out.nodes) n.in_graph = inside.count(n.name) > 0;
+  std::map<std::string, Circuit::Group> groups;
+  for (const GraphNode& n : graph_->graph().nodes)
+    if (!n.group.isEmpty()) groups[n.group.toStdString()].nodes.push_back(n.name.toStdString());
+  out.groups.clear();
+  for (auto& [name, group] : groups) out.groups.push_back({name, std::move(group.nodes)});
+  return out;
+}
+
+bool CircuitColumn::saveCircuit(const QString& path, QString* why) const {
+  try {
+    const Status s = write_circuit_file(path.toStdString(), edited());
+    if (s) return true;
+    if (why) *why = QString::fromStdString(s.text());
+  } catch (const Error& e) {
+    if (why) *why = QString::fromStdString(e.status().text());
+  }
+  return false;
+}
+
+void CircuitColumn::askWhereToSave() {
+  if (!order_) return;
+  const QString path = QFileDialog::getSaveFileName(this, tr("Save the circuit"), QStringLiteral("circuit.json"), tr("MIB circuit JSON (*.json)"));
+  if (path.isEmpty() || !order_) return;
+  QString why;
+  const bool good = saveCircuit(path, &why);
+  Q_EMIT graph_->message(good ? tr("Saved %1").arg(QDir::toNativeSeparators(path)) : why, !good);
 }
 
 // ---- edits ---------------------------------------------------------------------------------------------------------

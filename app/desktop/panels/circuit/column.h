@@ -58,6 +58,10 @@ class CircuitColumn : public QWidget {
   // Names, sorted.
   const std::set<std::string>& knockedOut() const { return knockedOut_; }
   void setKnockedOut(const std::set<std::string>& nodes);
+  // The circuit as it stands: what is kept is in it, what is knocked out is not, groups as a person made them.
+  Circuit edited() const;
+  // As the MIB benchmark's JSON; false with one sentence in `why`.
+  bool saveCircuit(const QString& path, QString* why) const;
   // Tells questions() what is asked about; prompts may have changed.
   void updateSubject();
 
@@ -76,6 +80,7 @@ class CircuitColumn : public QWidget {
   void set(State state);
   void applyEdits();
   void readEdits();                                    // from the view, after a person's edit
+  void askWhereToSave();
   GraphData made() const;
   Session& session_;
   StoredCircuits& stored_;

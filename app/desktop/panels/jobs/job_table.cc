@@ -14,6 +14,9 @@ namespace {
 
 bool isActive(const JobSnapshot& job) { return job.state == JobState::kQueued || job.state == JobState::kRunning; }
 
+// What the work said of itself before it was done; empty: nothing.
+std::string warned(const JobSnapshot& job) { return job.progress.warnings.empty() ? std::string() : "Warning: " + job.progress.warnings.front(); }
+
 QString stateText(const JobSnapshot& job) {
   switch (job.state) {
     case JobState::kQueued: return JobTable::tr("queued");
@@ -78,13 +81,13 @@ QVariant JobTable::data(const QModelIndex& index, int role) const {
   if (role == Qt::ToolTipRole) {
     if (failed) return tipText(labelText(job->status.text(), 1000));
     return index.column() == kCancel && isActive(*job) ? tr("Cancel (Del): what was computed is kept")
-                                                       : tipText(labelText(job->title, 400));
+                                                       : tipText(labelText(job->title + (warned(*job).empty() ? "" : "\n" + warned(*job)), 1000));
   }
   if (role != Qt::DisplayRole) return {};
   switch (index.column()) {
     case kTitle: return labelText(job->title, 200);
     case kState: return stateText(*job);
-    case kWhat: return labelText(failed ? job->status.text() : isActive(*job) ? job->progress.what : std::string(), 300);
+    case kWhat: return labelText(failed ? job->status.text() : isActive(*job) && warned(*job).empty() ? job->progress.what : warned(*job), 300);
     case kElapsed: return job->state == JobState::kQueued ? QString() : durationText(job->progress.elapsed_s);
     case kLeft: return job->state == JobState::kRunning && job->progress.left_s >= 0 ? durationText(job->progress.left_s) : QString();
     case kLane: return labelText(job->lane, 40);
