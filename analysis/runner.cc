@@ -116,6 +116,7 @@ std::string make_context(const LoadedModel& m, const Dataset& dataset, const Ana
 RunOutcome run_analysis(const analyses::Registry& registry, const LoadedModel& loaded, const Dataset& dataset,
                         const RunSettings& settings, ResultStore* store, Progress& progress, const PreviewFn& preview) {
   double begin = now_s();
+  const KeepMemory keep;
   const AnalysisKind* kind = &registry.get(settings.analysis, "run");
   const ParamSchema& schema = kind->schema;
   AnalysisInput input{*loaded.model, loaded.tokenizer.get(), dataset, resolve_params(schema, settings.params).value(),

@@ -17,6 +17,9 @@ at::Tensor wide(const at::Tensor& x) {
   return x.scalar_type() == at::kHalf || x.scalar_type() == at::kBFloat16 ? x.to(at::kFloat) : x;
 }
 
+// Inputs that are scored together.
+constexpr int64_t kColumns = 96;
+
 // Everything of one group: the two runs' values, and the sum of gradients so far.
 class Attributor {
  public:
@@ -179,33 +182,37 @@ class Attributor {
     out.edges = at::zeros({prompts, sources, inputs}, d.options());
     if (how_.positions) out.by_position = at::zeros({sources, inputs, group_.length}, d.options());
     for (size_t i = 0; i < graph_.readers().size();) {
-      // A layer's q, k and v see the same sources: one product for all of them.
-      const Readers& r = graph_.readers()[i];
+      // Inputs of a few layers in one product, which is wide enough to be fast; what a source that comes later gives is no edge.
+      const int64_t first = graph_.readers()[i].first;
       std::vector<at::Tensor> parts;
-      int64_t count = 0;
-      for (; i < graph_.readers().size() && graph_.readers()[i].sources == r.sources && graph_.readers()[i].first == r.first + count; ++i) {
+      int64_t count = 0, seen = 0;
+      for (; i < graph_.readers().size() && count < kColumns; ++i) {
+        const Readers& r = graph_.readers()[i];
         at::Tensor g = wide(sums_[i]);                 // [prompt, pos, (head,) d_model]
-        if (!graph_.readers()[i].by_head) g = g.unsqueeze(2);
+        if (!r.by_head) g = g.unsqueeze(2);
         parts.push_back(g.transpose(1, 2));
-        count += graph_.readers()[i].count;
-        if (i + 1 < graph_.readers().size()) sums_[i].reset();
+        count += r.count;
+        seen = std::max(seen, r.sources);
+        sums_[i].reset();
       }
       // On a CPU prompt by prompt: what is laid side by side is then still in the cache when it is multiplied.
       const int64_t step = d.is_cpu() ? 1 : prompts;
       for (int64_t p = 0; p < prompts; p += step) {
         std::vector<at::Tensor> some;
         for (const at::Tensor& g : parts) some.push_back(g.narrow(0, p, step));
-        at::Tensor to = out.edges.narrow(0, p, step).narrow(1, 0, r.sources).narrow(2, r.first, count);
-        to.copy_(at::bmm(flat.narrow(0, p, step).narrow(1, 0, r.sources), at::cat(some, 1).flatten(2).transpose(1, 2)));
+        at::Tensor to = out.edges.narrow(0, p, step).narrow(1, 0, seen).narrow(2, first, count);
+        to.copy_(at::bmm(flat.narrow(0, p, step).narrow(1, 0, seen), at::cat(some, 1).flatten(2).transpose(1, 2)));
       }
       if (!how_.positions) continue;
       const at::Tensor g = at::cat(parts, 1);          // [prompt, input, pos, d_model]
       for (int64_t t = 0; t < group_.length; ++t) {
-        at::Tensor from = d.narrow(1, 0, r.sources).select(2, t).transpose(0, 1).flatten(1), to = g.select(2, t).transpose(0, 1).flatten(1);
-        out.by_position.narrow(0, 0, r.sources).narrow(1, r.first, count).select(2, t).copy_(at::mm(from, to.t()) * share);
+        at::Tensor from = d.narrow(1, 0, seen).select(2, t).transpose(0, 1).flatten(1), to = g.select(2, t).transpose(0, 1).flatten(1);
+        out.by_position.narrow(0, 0, seen).narrow(1, first, count).select(2, t).copy_(at::mm(from, to.t()) * share);
       }
     }
-    out.edges.mul_(share);
+    const at::Tensor none = graph_.possible().logical_not().to(d.device());
+    out.edges.mul_(share).masked_fill_(none, 0);
+    if (how_.positions) out.by_position.masked_fill_(none.unsqueeze(2), 0);
     size_t next = graph_.readers().size();
     if (how_.neurons) {
       int64_t widest = 0;

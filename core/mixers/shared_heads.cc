@@ -72,6 +72,12 @@ class NormShared : public torch::autograd::Function<NormShared> {
     const at::Tensor gain = gain_.value_or(at::Tensor()), bias = bias_.value_or(at::Tensor());
     at::Tensor one = x.select(2, 0);
     const bool half = one.scalar_type() == at::kHalf || one.scalar_type() == at::kBFloat16;
+    if (centred && !half) {
+      auto [y, mean, scale] = at::native_layer_norm(one, {one.size(-1)}, gain, bias, eps);
+      ctx->save_for_backward({(one - mean) * scale, scale, gain});
+      ctx->saved_data["centred"] = centred;
+      return y.unsqueeze(2).expand(x.sizes());
+    }
     at::Tensor wide = half ? one.to(at::kFloat) : one;
     if (centred) wide = wide - wide.mean(-1, true);
     at::Tensor scale = (wide.square().mean(-1, true) + eps).rsqrt(), hat = wide * scale;

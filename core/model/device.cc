@@ -5,6 +5,7 @@
 #include <ATen/Parallel.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <dlfcn.h>
+#include <malloc.h>
 
 #include <mutex>
 
@@ -105,6 +106,35 @@ void set_compute(bool tf32, int threads) {
   at::globalContext().setAllowTF32CuDNN(tf32);
   if (threads > 0) at::set_num_threads(threads);
 }
+
+#ifdef __GLIBC__
+namespace {
+
+std::mutex keepers_mutex;
+int keepers = 0;
+
+// The C library's own values again where nobody keeps memory.
+void set_kept(bool kept) {
+  mallopt(M_MMAP_MAX, kept ? 0 : 65536);
+  mallopt(M_TRIM_THRESHOLD, kept ? -1 : 128 << 10);
+  if (!kept) malloc_trim(0);
+}
+
+}  // namespace
+
+KeepMemory::KeepMemory() {
+  std::lock_guard lock(keepers_mutex);
+  if (keepers++ == 0) set_kept(true);
+}
+
+KeepMemory::~KeepMemory() {
+  std::lock_guard lock(keepers_mutex);
+  if (--keepers == 0) set_kept(false);
+}
+#else
+KeepMemory::KeepMemory() {}
+KeepMemory::~KeepMemory() {}
+#endif
 
 void synchronise(c10::Device device) {
   if (device.is_cuda()) c10::impl::getDeviceGuardImpl(device.type())->synchronizeDevice(device.index());

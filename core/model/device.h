@@ -30,6 +30,14 @@ at::ScalarType parse_dtype(const std::string& text, c10::Device device);
 const char* dtype_text(at::ScalarType t);
 // TF32 for matrix products and convolutions alike; off by default. threads 0: as LibTorch chooses.
 void set_compute(bool tf32, int threads);
+// While one exists, memory that is freed stays in the process; with the last one it goes back to the system. Otherwise the C
+// library would map every large tensor anew and the system clear its pages, which costs more than most operations on it.
+class KeepMemory {
+ public:
+  KeepMemory();
+  ~KeepMemory();
+  KeepMemory(const KeepMemory&) = delete;
+};
 // Waits for the device's queued work (no-op on the CPU).
 void synchronise(c10::Device device);
 

@@ -137,6 +137,7 @@ Json mixers_bench(const CommandLine& line, const Compute& c) {
 int bench(const CommandLine& line) {
   Compute c = read_compute(line);
   at::NoGradGuard no_grad;
+  const KeepMemory keep;               // as an analysis has it
   std::string name = line.word(0);
   ShownProgress shown(true);
   Json out = {{"device", c.device_text}, {"dtype", c.dtype_text}, {"tf32", c.tf32}, {"threads", at::get_num_threads()}, {"libtorch", MICROTOME_TORCH_VERSION}};
