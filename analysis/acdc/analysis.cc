@@ -160,6 +160,10 @@ class Run : public AnalysisRun {
     for (int64_t k = 0; k < to.sources; ++k) todo.push_back(k);
     if (input_.params.get_string("order") == "late_first") std::reverse(todo.begin(), todo.end());
     const double threshold = this->threshold();
+    if (input_.params.get_string("tests") == "grouped") {
+      search_groups(in, layer, todo, threshold, scores, tests, rows, progress, item);
+      return;
+    }
     const int64_t most = input_.params.get_int("guess") > 0 ? input_.params.get_int("guess") : std::min<int64_t>(256, data_.circuits_at_once(layer));
     int64_t ahead = std::min<int64_t>(most, 8);
     for (size_t next = 0; next < todo.size();) {
@@ -185,6 +189,33 @@ class Run : public AnalysisRun {
       ahead = all ? std::min(most, ahead * 2) : std::max<int64_t>(1, ahead / 2);
       progress.step(step, steps, item_title(item));
     }
+  }
+
+  // The sources in order, halved until what is left of them can be cut together or is one edge.
+  void search_groups(int64_t in, int64_t layer, const std::vector<int64_t>& todo, double threshold, at::Tensor& scores, int64_t& tests, int64_t& rows, Progress& progress, int64_t item) {
+    std::vector<std::pair<size_t, size_t>> left;       // [from, to), the next last
+    if (!todo.empty()) left.emplace_back(0, todo.size());
+    while (!left.empty()) {
+      const auto [from, to] = left.back();
+      left.pop_back();
+      at::Tensor tried = inside_.clone();
+      for (size_t k = from; k < to; ++k) tried[todo[k]][in].fill_(false);
+      const double distance = data_.distance(tried.unsqueeze(0), layer)[0].item<double>(), rise = distance - now_;
+      ++rows;
+      ++tests;
+      progress.check();
+      const int64_t count = static_cast<int64_t>(to - from);
+      if (count > 1 && rise >= threshold) {
+        left.emplace_back(from + (to - from) / 2, to);
+        left.emplace_back(from, from + (to - from) / 2);
+        continue;
+      }
+      for (size_t k = from; k < to; ++k) scores[todo[k]].fill_(rise / static_cast<double>(count));
+      if (rise >= threshold) continue;
+      inside_.copy_(tried);
+      now_ = distance;
+    }
+    progress.step(0, 1, item_title(item));
   }
 
   AnalysisInput input_;

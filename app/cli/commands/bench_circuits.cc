@@ -85,8 +85,8 @@ Json circuits_bench(const CommandLine& line, const Compute& c, Progress& progres
   // One test after the other takes minutes on a CPU.
   if (!cpu || small) {
     const AnalysisKind& kind = analyses::builtin().get("acdc", "bench");
-    for (const char* threshold : {"0.01", "0.001", "0.0001"}) {
-      input.params = resolve_params(kind.schema, {{"metric", "kl"}, {"threshold", threshold}, {"batch_size", std::to_string(prompts)}}).value();
+    for (auto [threshold, how] : {std::pair{"0.01", "single"}, {"0.001", "single"}, {"0.001", "grouped"}, {"0.0001", "grouped"}}) {
+      input.params = resolve_params(kind.schema, {{"metric", "kl"}, {"threshold", threshold}, {"tests", how}, {"batch_size", std::to_string(prompts)}}).value();
       int64_t tests = 0, rows = 0, kept = 0;
       Timed t = timed(c.device, 1, 0, [&] {
         auto items = run_items(kind, input, progress);
@@ -97,7 +97,7 @@ Json circuits_bench(const CommandLine& line, const Compute& c, Progress& progres
           kept += to_tensor(find_array(item, "kept")).sum().item<int64_t>();
         }
       });
-      out[std::string("acdc_") + threshold] = {{"microtome", t.json()}, {"tests", tests}, {"circuits_run", rows}, {"edges_kept", kept}};
+      out[std::string("acdc_") + threshold + "_" + how] = {{"microtome", t.json()}, {"tests", tests}, {"circuits_run", rows}, {"edges_kept", kept}};
     }
   }
   return out;

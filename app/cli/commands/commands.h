@@ -89,6 +89,7 @@ std::string circuit_text(const Circuit& circuit, const std::string& format, bool
 // Counts, groups and the strongest edges, at most that many.
 void print_circuit(const Circuit& circuit, int64_t edges);
 // Summary, findings and warnings of a finished run in words.
-void print_outcome(const RunOutcome& outcome);
+// said: warnings that a person has read already.
+void print_outcome(const RunOutcome& outcome, const std::vector<std::string>& said = {});
 
 }  // namespace microtome::cli

@@ -125,8 +125,9 @@ PreparedData prepare_data(const CommandLine& line, const LoadedModel& model, con
   return out;
 }
 
-void print_outcome(const RunOutcome& o) {
-  for (const std::string& w : o.result.warnings) std::fprintf(stderr, "microtome: warning: %s\n", w.c_str());
+void print_outcome(const RunOutcome& o, const std::vector<std::string>& said) {
+  for (const std::string& w : o.result.warnings)
+    if (std::find(said.begin(), said.end(), w) == said.end()) std::fprintf(stderr, "microtome: warning: %s\n", w.c_str());
   for (const std::string& f : o.result.findings) std::printf("%s\n", f.c_str());
   if (!o.result.summary.empty()) {
     std::printf("\n");
@@ -166,9 +167,11 @@ int run(const CommandLine& line) {
   settings.task_json = data.task_json;
   settings.again = line.flag("--again");
   RunOutcome outcome;
+  std::vector<std::string> said;
   {
     ShownProgress shown;
     outcome = run_analysis(known.registry, *model, data.dataset, settings, store.get(), shown.progress());
+    said = shown.progress().snapshot().warnings;
   }
   if (line.has("--out")) write_folder(line.get("--out"), outcome);
   if (line.flag("--json")) {
@@ -178,7 +181,7 @@ int run(const CommandLine& line) {
     record.key_hash = outcome.key.hash;
     print_json(result_to_json(record, outcome.result));
   } else {
-    print_outcome(outcome);
+    print_outcome(outcome, said);
     std::printf("\nkey %s, %.2f s%s", outcome.key.hash.substr(0, 12).c_str(), outcome.seconds, outcome.from_store ? " (answered from the project)" : "");
     if (outcome.items_resumed && !outcome.from_store) std::printf(" (%lld items found in the project)", static_cast<long long>(outcome.items_resumed));
     if (store) std::printf(", run %lld of %s", static_cast<long long>(outcome.record.id), line.get("--project").c_str());

@@ -111,6 +111,7 @@ std::map<std::string, Score> measure(const KnownCircuit& k) {
   add("EAP-IG, activations", "eap_ig", {{"share", share}, {"mode", "activations"}});
   add("EAP, clean and corrupted", "eap_ig", {{"share", share}, {"mode", "clean_corrupted"}});
   add("ACDC", "acdc", {{"threshold", "0.5"}, {"metric", "logit_diff"}});
+  add("ACDC, grouped tests", "acdc", {{"threshold", "0.5"}, {"metric", "logit_diff"}, {"tests", "grouped"}});
   add("edge pruning", "edge_pruning", {{"share", share}});
   // These find heads.
   auto heads = [&](const std::string& name, const std::string& analysis, std::map<std::string, std::string> params) {
