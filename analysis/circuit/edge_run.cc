@@ -212,7 +212,7 @@ int64_t EdgeRunner::circuits_at_once(int64_t from_layer) const {
   // The parts of one circuit, and a layer's inputs: a head's own stream a role, its norm, and the correction.
   const double floats = static_cast<double>(impl_->prompts * impl_->tokens_here() * impl_->width) *
                         static_cast<double>(g.source_count() - g.sources_before(from_layer) + 16 * heads + 24);
-  const double budget = impl_->model.device().is_cpu() ? 1.5e9 : 1.6e10;
+  const double budget = impl_->model.device().is_cpu() ? 2e8 : 1.6e10;
   return std::clamp<int64_t>(static_cast<int64_t>(budget / (floats * static_cast<double>(impl_->shift.element_size()))), 1, 4096);
 }
 

@@ -119,7 +119,7 @@ svg .vd{fill:#14171c}svg .vl{fill:#fff}
 .gl{stroke:var(--fg);stroke-width:.75;opacity:.55}
 .gr{stroke:var(--line);stroke-width:1}.ze{stroke:var(--dim);stroke-width:1}.axl{stroke:var(--dim);fill:none}
 .ks{fill:var(--softmax)}.kr{fill:var(--recurrent)}.ba{fill:var(--accent)}
-.ln{fill:none;stroke-width:1.75;stroke-linejoin:round}.da{stroke-dasharray:5 3}
+.ln{fill:none;stroke-width:1.75;stroke-linejoin:round}.da{stroke-dasharray:5 3}.band{opacity:.2;stroke:none}
 footer{padding-top:24px;padding-bottom:64px;margin-top:48px}
 @media(max-width:900px){main,header,footer,nav{padding-left:16px;padding-right:16px}nav ol{columns:1}}
 @page{margin:14mm}

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "app/report/html.h"
 
@@ -101,6 +102,21 @@ std::vector<double> log_ticks(Range r) {
   return out;
 }
 
+namespace {
+
+// The lines that are the ends of an interval around the first one, if the series has them: "low …" and "high …".
+std::optional<std::pair<size_t, size_t>> interval_of(const Series& s) {
+  size_t low = 0, high = 0;
+  for (size_t i = 1; i < s.lines.size(); ++i) {
+    if (s.lines[i].name.rfind("low", 0) == 0) low = low ? s.lines.size() : i;
+    if (s.lines[i].name.rfind("high", 0) == 0) high = high ? s.lines.size() : i;
+  }
+  if (low == 0 || high == 0 || std::max(low, high) >= s.lines.size() || s.lines[low].x != s.lines[high].x) return std::nullopt;
+  return std::pair{low, high};
+}
+
+}  // namespace
+
 std::string line_chart(const Series& s, Range x, Range y, bool log_x) {
   constexpr double kWidth = 440;
   constexpr size_t kLines = 12, kPoints = 400;
@@ -133,8 +149,32 @@ std::string line_chart(const Series& s, Range x, Range y, bool log_x) {
   out += "<path class=\"axl\" d=\"M" + coordinate(kLeft) + " " + coordinate(kTop) + "v" + coordinate(kHeight) + "h" +
          coordinate(kWidth) + "\"/>";
   out += label("axm", kLeft + kWidth / 2, kTop + kHeight + 32, shorten(s.x_label, 60));
+  const auto interval = interval_of(s);
+  if (interval) {
+    const Series::Line &low = s.lines[interval->first], &high = s.lines[interval->second];
+    std::vector<std::string> there, back;
+    for (size_t k = 0; k < std::min({low.x.size(), low.y.size(), high.y.size()}); ++k) {
+      if (!std::isfinite(low.x[k]) || !std::isfinite(low.y[k]) || !std::isfinite(high.y[k]) || (log_x && low.x[k] <= 0)) continue;
+      there.push_back(coordinate(px(low.x[k])) + " " + coordinate(py(low.y[k])));
+      back.push_back(coordinate(px(low.x[k])) + " " + coordinate(py(high.y[k])));
+    }
+    std::string d;
+    for (const std::string& at : there) d += (d.empty() ? "M" : "L") + at;
+    for (auto at = back.rbegin(); at != back.rend(); ++at) d += "L" + *at;
+    if (there.size() > 1) out += "<path class=\"band f0\" d=\"" + d + "Z\"/>";
+  }
+  size_t place = 0;                                    // in the legend
   for (size_t i = 0; i < n; ++i) {
     const Series::Line& line = s.lines[i];
+    if (interval && i == interval->second) continue;
+    const size_t at = place++;
+    double lx = kLeft + static_cast<double>(at % 2) * 220, ly = kTop + kHeight + 50 + static_cast<double>(at / 2) * 18;
+    if (interval && i == interval->first) {
+      const size_t open_ = line.name.find('('), close = line.name.rfind(')');
+      const std::string level = open_ != std::string::npos && close != std::string::npos && close > open_ ? line.name.substr(open_ + 1, close - open_ - 1) + " " : "";
+      out += "<path class=\"band f0\" d=\"M" + coordinate(lx) + " " + coordinate(ly - 9) + "h18v10h-18Z\"/>" + label("tk", lx + 24, ly, shorten(level, 20) + "interval");
+      continue;
+    }
     size_t points = std::min(line.x.size(), line.y.size()),
            step = std::max<size_t>(1, (points + kPoints - 1) / kPoints);
     std::string d, dots;
@@ -158,7 +198,6 @@ std::string line_chart(const Series& s, Range x, Range y, bool log_x) {
     std::string cls = "l" + std::to_string(i % 8) + (i >= 8 ? " da" : "");
     out += "<path class=\"ln " + cls + "\" d=\"" + d + "\"/>" + dots;
     if (n > 1) {
-      double lx = kLeft + static_cast<double>(i % 2) * 220, ly = kTop + kHeight + 50 + static_cast<double>(i / 2) * 18;
       out += "<path class=\"ln " + cls + "\" d=\"M" + coordinate(lx) + " " + coordinate(ly - 4) + "h18\"/>" +
              label("tk", lx + 24, ly, shorten(line.name, 30));
     }

@@ -170,6 +170,23 @@ TEST(CircuitText, CsvHasAllEdges) {
             "m0,a1,v_conv,nan,true\na1,logits,\"\",-0.75,true\nm1,logits,\"\",9,false\ninput,logits,\"\",3,false\n");
 }
 
+TEST(LineChart, AnIntervalIsABand) {
+  auto count = [](const std::string& text, const std::string& what) {
+    size_t n = 0;
+    for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++n;
+    return n;
+  };
+  Series s{"faithfulness", "", "x", "y", {{"f", {1, 2, 3}, {0, 0.5, 1}}, {"low (95 %)", {1, 2, 3}, {-0.1, 0.4, 0.9}}, {"high (95 %)", {1, 2, 3}, {0.1, 0.6, 1.1}}}};
+  const std::string svg = line_chart(s, x_range(s), y_range(s));
+  EXPECT_EQ(count(svg, "class=\"band"), 2u) << "the band and its place in the legend";
+  EXPECT_EQ(count(svg, "<circle"), 3u) << "points of the line alone";
+  EXPECT_TRUE(has(svg, "95 % interval"));
+  EXPECT_FALSE(has(svg, "high (95"));
+  s.lines[1].x = {1, 2};                               // ends that do not belong together are lines
+  s.lines[1].y = {0, 1};
+  EXPECT_EQ(count(line_chart(s, x_range(s), y_range(s)), "class=\"band"), 0u);
+}
+
 TEST(LogAxis, TicksAndPlaces) {
   EXPECT_EQ(log_ticks({0.1, 100}), (std::vector<double>{0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100}));
   EXPECT_EQ(log_ticks({1e-6, 1e2}), (std::vector<double>{1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1, 10, 100}));
