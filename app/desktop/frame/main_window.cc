@@ -6,7 +6,9 @@
 #include <QDockWidget>
 #include <QDragEnterEvent>
 #include <QFileInfo>
+#include <QGuiApplication>
 #include <QMimeData>
+#include <QScreen>
 #include <QScrollArea>
 #include <QSettings>
 #include <QStatusBar>
@@ -81,7 +83,8 @@ MainWindow::MainWindow(Session& session, const std::vector<PanelKind>& panels) :
   makeMenus();
   makeToolBar();
   connectSession();
-  resize(1440, 900);
+  const QScreen* on = QGuiApplication::primaryScreen();
+  resize(on ? QSize(1440, 900).boundedTo(on->availableSize()) : QSize(1440, 900));
   applyDefaultLayout();
   defaultState_ = saveState();
   restoreLayout();
