@@ -263,7 +263,7 @@ AnalysisResult EvalOutcome::result(const at::Tensor& scores, const at::Tensor& d
   out.summary.push_back(plain_number("circuit_edges", chosen.sum().item<double>(), "", "edges of the circuit, without dead ends"));
   out.summary.push_back(plain_number("circuit_nodes", static_cast<double>(std::count(members.begin(), members.end(), true)), "", "nodes of the circuit"));
   out.findings.push_back((from_file ? std::string("The circuit") : "The best " + short_number(share) + " % of edges") + " (" + std::to_string(chosen.sum().item<int64_t>()) + " of " + std::to_string(graph_.edge_count()) +
-                         " edges) give a faithfulness of " + short_number(f_[plan_.chosen].item<double>()) + ".");
+                         (from_file ? " edges) gives a faithfulness of " : " edges) give a faithfulness of ") + short_number(f_[plan_.chosen].item<double>()) + ".");
   if (std::fabs(span) < 1e-6) out.warnings.push_back("Whole model and empty circuit have the same " + metric_ + " on these prompts, so faithfulness says nothing.");
   out.artifacts.push_back(graph_.to_circuit("circuit", from_file ? "The circuit evaluated" : "Circuit: the best " + short_number(share) + " % of edges", scores, chosen));
   curve(out);
