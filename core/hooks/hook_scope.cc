@@ -225,6 +225,18 @@ at::Tensor HookScope::apply_at(std::string_view point, int64_t pos, const at::Te
   return v;
 }
 
+void HookScope::keep(std::string_view point, const at::Tensor& value) {
+  HookRun::Action* a = find(point);
+  if (!a || !a->capture) return;
+  CachedTensor about{a->point->axes, {}, run_->first_pos()};
+  if (!a->capture_all)
+    for (int64_t p : a->capture_pos) about.positions.push_back(p + run_->first_pos());
+  const int64_t want = a->capture_all ? run_->n_pos() : static_cast<int64_t>(a->capture_pos.size());
+  if (a->gradient || !a->edits.empty() || !a->interventions.empty() || value.size(1) != want)
+    throw Error(StatusCode::kInternal, "states that are changed, or too few of them, were kept together", a->point->name);
+  run_->cache()->put(a->point->name, value.detach(), about);
+}
+
 void HookScope::note(std::string_view name, const at::Tensor& value, std::vector<std::string> axes) {
   if (!run_ || !run_->cache()) return;
   std::string full = prefix_.empty() ? std::string(name) : prefix_ + "." + std::string(name);

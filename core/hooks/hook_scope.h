@@ -67,6 +67,9 @@ class HookScope {
   at::Tensor apply(std::string_view point, const at::Tensor& value);
   // The same for one position of a recurrent state: value lacks the pos axis ([batch, head, d_k, d_v]); pos is relative.
   at::Tensor apply_at(std::string_view point, int64_t pos, const at::Tensor& value);
+  // The same for many positions at once, of a point that nothing changes: value [batch, n, …], one a position that positions()
+  // names, in order. Ignored where the point is not captured.
+  void keep(std::string_view point, const at::Tensor& value);
   // A number beside the points (e.g. "hook_pattern_residual" [batch, head]); kept under the full name, never edited.
   void note(std::string_view name, const at::Tensor& value, std::vector<std::string> axes);
   // A different prefix of the same run.

@@ -1,10 +1,12 @@
 #include "core/mixers/recurrence.h"
-#include "core/mixers/hooked_run.h"
 
 #include <ATen/ATen.h>
 
 #include <algorithm>
 #include <limits>
+
+#include "core/mixers/hooked_run.h"
+#include "core/mixers/scan.h"
 
 namespace microtome::mixers {
 
@@ -12,6 +14,8 @@ namespace {
 
 // Below this many tokens a loop over them costs less than the set-up of chunks.
 constexpr int64_t kShortSpan = 8;
+// Where states are looked at more often than that, one pass over all tokens costs less than chunks between them.
+constexpr int64_t kScannedSpan = 64;
 // Where only some outputs are read, the tokens before the first of them need states alone; cut at chunk borders.
 constexpr int64_t kReadBorder = 64;
 constexpr int64_t kPatternQueries = 256;
@@ -100,16 +104,32 @@ void LinearRecurrence::align(RecurrenceInput& in, RecurrentState& state) const {
   state.z = kind_.normalized ? incoming(state.z, {B, heads, K}, in.k.options(), "z") : at::Tensor();
 }
 
-SpanForm LinearRecurrence::form_for(MixerForm form, int64_t positions) const {
-  switch (form) {
-    case MixerForm::kNaive: return kind_.naive;
-    case MixerForm::kChunk: return kind_.chunk;
-    case MixerForm::kAuto: return positions < kShortSpan ? kind_.naive : kind_.chunk;
-    default:
-      throw Error(StatusCode::kUnsupported,
-                  std::string("mixer ") + kind_.name + " has no form '" + form_name(form) + "'", "",
-                  "use auto, naive or chunk");
-  }
+at::Tensor LinearRecurrence::span(MixerForm form, const RecurrenceInput& in, RecurrentState& state, bool read_out) const {
+  const bool token_by_token = form == MixerForm::kRecurrent || (form == MixerForm::kAuto && in.positions() < kShortSpan);
+  if (token_by_token && scan_covers(kind_, in, state)) return scan(kind_, in, state, read_out, nullptr);
+  return (token_by_token || form == MixerForm::kNaive ? kind_.naive : kind_.chunk)(in, state, read_out);
+}
+
+at::Tensor LinearRecurrence::scanned(const RecurrenceInput& in, RecurrentState& state, HookScope& hooks) const {
+  const int64_t T = in.positions();
+  auto positions = [&](const char* point) {
+    std::vector<int64_t> out;
+    if (!hooks.wants(point)) return out;
+    if (auto some = hooks.positions(point)) return *some;
+    for (int64_t t = 0; t < T; ++t) out.push_back(t);
+    return out;
+  };
+  auto of = [&](const at::Tensor& t, const std::vector<int64_t>& which) {
+    return static_cast<int64_t>(which.size()) == T ? t : t.index_select(1, at::tensor(which, at::TensorOptions().dtype(at::kLong)).to(t.device()));
+  };
+  ScanNotes notes;
+  notes.keep = positions("hook_state");
+  notes.want_written = hooks.wants("hook_state_write");
+  at::Tensor z = scan(kind_, in, state, true, &notes);
+  if (!notes.keep.empty()) hooks.keep("hook_state", notes.kept);
+  if (const auto which = positions("hook_state_write"); !which.empty()) hooks.keep("hook_state_write", outer_product(of(in.k, which), of(notes.written, which)));
+  if (const auto which = positions("hook_state_normalizer"); kind_.normalized && !which.empty()) hooks.keep("hook_state_normalizer", of(notes.normalizer, which));
+  return z;
 }
 
 at::Tensor LinearRecurrence::step(const RecurrenceInput& in, RecurrentState& state, HookScope* hooks, int64_t t) const {
@@ -140,10 +160,14 @@ at::Tensor LinearRecurrence::spans(const RecurrenceInput& in, RecurrentState& st
   // read-out.
   const bool only_looked_at = !hooks.changes("hook_state") && !hooks.changes("hook_state_normalizer") &&
                               !hooks.wants("hook_state_write");
+  const int64_t stops = std::count(stop.begin(), stop.end(), true);
+  if ((form == MixerForm::kRecurrent || (form == MixerForm::kAuto && stops * kScannedSpan > T)) && !hooks.changes("hook_state") &&
+      !hooks.changes("hook_state_write") && !hooks.changes("hook_state_normalizer") && scan_covers(kind_, in, state))
+    return scanned(in, state, hooks);
   std::vector<at::Tensor> outputs;
   int64_t from = 0;
   auto run_to = [&](int64_t to) {
-    if (to > from) outputs.push_back(form_for(form, to - from)(in.slice(from, to), state, true));
+    if (to > from) outputs.push_back(span(form, in.slice(from, to), state, true));
     from = to;
   };
   for (int64_t t = 0; t < T; ++t) {
@@ -166,10 +190,10 @@ at::Tensor LinearRecurrence::read_only(const RecurrenceInput& in, RecurrentState
                                        const std::vector<int64_t>& read) const {
   const int64_t T = in.positions();
   int64_t border = read.empty() ? T : read.front() / kReadBorder * kReadBorder;
-  if (border > 0) form_for(form, border)(in.slice(0, border), state, false);
+  if (border > 0) span(form, in.slice(0, border), state, false);
   if (read.empty()) return in.q.new_zeros({in.q.size(0), 0, in.q.size(2), in.v.size(3)});
   RecurrenceInput rest = in.slice(border, T);
-  at::Tensor z = form_for(form, T - border)(rest, state, true);
+  at::Tensor z = span(form, rest, state, true);
   if (in.skip.defined()) z = z + skipped(rest);
   at::Tensor index = at::tensor(read, at::TensorOptions().dtype(at::kLong)).to(z.device()) - border;
   return z.index_select(1, index);
@@ -186,14 +210,20 @@ at::Tensor LinearRecurrence::run(RecurrenceInput in, RecurrentState& state, Hook
 
   const RecurrentState before = state;
   at::Tensor z = stepped ? spans(in, state, hooks, run.form)
-                         : form_for(run.form, in.positions())(in, state, true);
+                         : span(run.form, in, state, true);
   if (in.skip.defined()) z = z + skipped(in);
   if (pattern_wanted) z = implied(in, before, zero_before, z, hooks, run.form);
   return only_read(z, run);
 }
 
-at::Tensor LinearRecurrence::all_states(RecurrenceInput in, RecurrentState state) const {
+at::Tensor LinearRecurrence::all_states(RecurrenceInput in, RecurrentState state, MixerForm form) const {
   align(in, state);
+  if ((form == MixerForm::kAuto || form == MixerForm::kRecurrent) && scan_covers(kind_, in, state)) {
+    ScanNotes notes;
+    for (int64_t t = 0; t < in.positions(); ++t) notes.keep.push_back(t);
+    scan(kind_, in, state, false, &notes);
+    return notes.kept;
+  }
   std::vector<at::Tensor> states;
   for (int64_t t = 0; t < in.positions(); ++t) {
     step(in, state, nullptr, t);
@@ -202,12 +232,28 @@ at::Tensor LinearRecurrence::all_states(RecurrenceInput in, RecurrentState state
   return at::stack(states, 1);
 }
 
+at::Tensor LinearRecurrence::run_with_states(RecurrenceInput in, RecurrentState& state, const MixerRun& how, at::Tensor& states) const {
+  const RecurrentState before = state;
+  align(in, state);
+  if ((how.form == MixerForm::kAuto || how.form == MixerForm::kRecurrent) && scan_covers(kind_, in, state)) {
+    ScanNotes notes;
+    for (int64_t t = 0; t < in.positions(); ++t) notes.keep.push_back(t);
+    at::Tensor z = scan(kind_, in, state, true, &notes);
+    states = notes.kept;
+    if (in.skip.defined()) z = z + skipped(in);
+    return only_read(z, how);
+  }
+  states = all_states(in, before, how.form);
+  HookScope nothing;
+  state = before;
+  return run(in, state, nothing, how);
+}
+
 at::Tensor LinearRecurrence::pattern(RecurrenceInput in, RecurrentState state, MixerForm form) const {
   align(in, state);
   // The naive form is the judge and stays with the definition.
   const bool plain = !kind_.delta && !kind_.write && !kind_.reads_before;
   if (form != MixerForm::kNaive && plain && (!in.g.defined() || in.g.size(3) == 1)) {
-    form_for(form, in.positions());
     return closed_pattern(in, state.z);
   }
   const int64_t B = in.q.size(0), T = in.positions(), H = state.S.size(1), K = state.S.size(2), n = in.steps;
@@ -220,7 +266,7 @@ at::Tensor LinearRecurrence::pattern(RecurrenceInput in, RecurrentState state, M
     RecurrenceInput part = in.slice(from, to);
     at::Tensor one_hot = at::constant_pad_nd(at::eye(m * n, in.k.options()), {from * n, 0});
     part.v = one_hot.view({1, m * n, 1, to * n}).expand({B, m * n, H, to * n});
-    at::Tensor row = form_for(form, m)(part, state, true);
+    at::Tensor row = span(form, part, state, true);
     rows.push_back(to == T ? row : at::constant_pad_nd(row, {0, (T - to) * n}));
   }
   at::Tensor a = rows.size() == 1 ? rows[0] : at::cat(rows, 1);
@@ -268,7 +314,7 @@ at::Tensor LinearRecurrence::implied(const RecurrenceInput& in, const RecurrentS
     RecurrentState alone = before;
     RecurrenceInput silent = in;
     silent.v = at::zeros_like(in.v);
-    share = form_for(form, in.positions())(silent, alone, true);
+    share = span(form, silent, alone, true);
   }
   return apply_implied(hooks, a, v, share, z, in.steps);
 }

@@ -84,7 +84,10 @@ class LinearRecurrence {
   at::Tensor run(RecurrenceInput in, RecurrentState& state, HookScope& hooks, const MixerRun& run) const;
 
   // The same without hooks, one tensor for all states: [batch, pos, state head, d_k, d_v], after each token's write.
-  at::Tensor all_states(RecurrenceInput in, RecurrentState state) const;
+  at::Tensor all_states(RecurrenceInput in, RecurrentState state, MixerForm form) const;
+
+  // run() without hooks together with all_states(): one pass where a scan covers it.
+  at::Tensor run_with_states(RecurrenceInput in, RecurrentState& state, const MixerRun& run, at::Tensor& states) const;
 
   // A [batch, head, q_pos, k_pos] with z_t = sum_s A[t, s] v_s when S_0 is zero (a normaliser keeps its z_0): the
   // recurrence run on values that are one-hot over time, or its closed form where that is one matrix product. 256
@@ -93,7 +96,10 @@ class LinearRecurrence {
 
  private:
   void align(RecurrenceInput& in, RecurrentState& state) const;
-  SpanForm form_for(MixerForm form, int64_t positions) const;
+  // One span in a form. Recurrent: token by token in one pass (scan.h), where that does not cover the case the naive loop.
+  at::Tensor span(MixerForm form, const RecurrenceInput& in, RecurrentState& state, bool read_out) const;
+  // A whole run whose states are only looked at, in one pass.
+  at::Tensor scanned(const RecurrenceInput& in, RecurrentState& state, HookScope& hooks) const;
   at::Tensor spans(const RecurrenceInput& in, RecurrentState& state, HookScope& hooks, MixerForm form) const;
   // One token, its state written down between write and read-out. hooks may be null.
   at::Tensor step(const RecurrenceInput& in, RecurrentState& state, HookScope* hooks, int64_t t) const;

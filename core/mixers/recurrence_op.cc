@@ -96,11 +96,12 @@ MixerOpResult run_recurrence_op(const RecurrenceOp& op, const MixerOpRequest& re
   run.form = request.form;
   RecurrentState after = before;
   MixerOpResult result;
-  result["o"] = recurrence.run(in, after, nothing, run);
+  at::Tensor states;
+  result["o"] = request.states ? recurrence.run_with_states(in, after, run, states) : recurrence.run(in, after, nothing, run);
   const int64_t heads = result["o"].size(2);
   result["final_state"] = over_query_heads(after.S, 1, heads);
   if (after.z.defined()) result["z_final"] = over_query_heads(after.z, 1, heads).unsqueeze(1);
-  if (request.states) result["states"] = over_query_heads(recurrence.all_states(in, before), 2, heads);
+  if (request.states) result["states"] = over_query_heads(states, 2, heads);
   if (request.implied) {
     RecurrentState zero = before;
     zero.S = at::Tensor();

@@ -94,7 +94,7 @@ MixerInfo layer_info(const RecurrentLayerConfig& c) {
   const int64_t rows = c.slots ? c.slots : c.d_k;
   info.d_k = rows;
   info.d_v = c.head_v;
-  info.forms = {MixerForm::kNaive, MixerForm::kChunk};
+  info.forms = {MixerForm::kNaive, MixerForm::kRecurrent, MixerForm::kChunk};
   info.inputs = {"q", "k", "v"};
   if (c.conv_size > 1) {
     // What the convolution's earlier taps read; without a split input of their own they read what the token's own tap does.

@@ -69,9 +69,12 @@ TEST_P(MixerGolden, EveryCaseInEveryForm) {
   ASSERT_EQ(cases.size(), whole ? file.cases : file.in_repository);
   const MixerKind* kind = mixers::builtin().find(file.name);
   ASSERT_NE(kind, nullptr);
+  std::vector<MixerForm> forms = {MixerForm::kNaive, MixerForm::kChunk, MixerForm::kAuto};
+  const std::vector<MixerForm> layer = kind->info(kind->cases.front().params, kind->cases.front().d_model).forms;
+  if (std::find(layer.begin(), layer.end(), MixerForm::kRecurrent) != layer.end()) forms.push_back(MixerForm::kRecurrent);
   for (const auto& [name, about] : cases.items()) {
     for (at::ScalarType type : {at::kDouble, at::kFloat}) {
-      for (MixerForm form : {MixerForm::kNaive, MixerForm::kChunk, MixerForm::kAuto}) {
+      for (MixerForm form : forms) {
         MixerOpRequest r = request_of(tensors, name, about, type);
         r.form = form;
         const MixerOpResult result = kind->op(r);

@@ -112,7 +112,9 @@ Json mixers_bench(const CommandLine& line, const Compute& c) {
     return at::sin(at::arange(n, at::kDouble) * 0.7331 + phase).view(shape).to(o).to(c.device);
   };
   auto unit = [](const at::Tensor& x) { return x / x.norm(2, -1, true); };
-  for (const MixerKind* kind : mixers::builtin().all()) {
+  for (const char* name : {"linear_attn", "retention", "simple_gla", "gla", "delta_rule", "gated_delta_rule"}) {
+    const MixerKind* kind = mixers::builtin().find(name);
+    if (!kind) continue;
     MixerOpRequest r;
     r.inputs = {{"q", unit(make({b, t, h, d}, 0))}, {"k", unit(make({b, t, h, d}, 1))}, {"v", make({b, t, h, d}, 2)}};
     r.scalars.set("scale", 1.0 / 8);
@@ -122,11 +124,21 @@ Json mixers_bench(const CommandLine& line, const Compute& c) {
     if (kind->name == "simple_gla" || kind->name == "gated_delta_rule") r.inputs["g"] = gate;
     if (kind->name == "delta_rule" || kind->name == "gated_delta_rule") r.inputs["beta"] = make({b, t, h}, 4).sigmoid();
     Json row = {{"batch", b}, {"heads", h}, {"tokens", t}, {"d", d}};
-    for (MixerForm form : {MixerForm::kNaive, MixerForm::kChunk}) {
+    for (MixerForm form : {MixerForm::kNaive, MixerForm::kRecurrent, MixerForm::kChunk}) {
       r.form = form;
-      row[form_name(form)] = timed(c.device, form == MixerForm::kNaive ? 1 : 5, form == MixerForm::kNaive ? 0 : 1, [&] { kind->op(r); }).json();
+      row[form_name(form)] = timed(c.device, form == MixerForm::kNaive ? 1 : 20, form == MixerForm::kNaive ? 0 : 2, [&] { kind->op(r); }).json();
     }
     row["ratio"] = row["naive"]["median_s"].get<double>() / row["chunk"]["median_s"].get<double>();
+    // Every state written: what looking at states costs; the limit is the states' own bytes.
+    const int64_t few = std::min<int64_t>(t, 2048);
+    for (auto& [input, value] : r.inputs) value = value.slice(1, 0, few).contiguous();
+    r.states = true;
+    Json states = {{"tokens", few}, {"bytes", b * few * h * d * d * static_cast<int64_t>(c10::elementSize(c.dtype))}};
+    for (MixerForm form : {MixerForm::kNaive, MixerForm::kRecurrent}) {
+      r.form = form;
+      states[form_name(form)] = timed(c.device, form == MixerForm::kNaive ? 1 : 20, form == MixerForm::kNaive ? 0 : 2, [&] { kind->op(r); }).json();
+    }
+    row["every_state"] = states;
     out[kind->name] = row;
   }
   return out;

@@ -10,6 +10,7 @@
 #include "app/engine/plugin_analyses.h"
 #include "core/families/registry.h"
 #include "core/mixers/registry.h"
+#include "core/mixers/scan.h"
 #include "core/model/device.h"
 #include "core/model/weights.h"
 
@@ -105,6 +106,7 @@ int doctor(const CommandLine& line) {
   for (const CudaDevice& d : cuda.devices) devices.push_back(d.name);
   out["cuda"] = {{"built", cuda.built}, {"usable", cuda.usable}, {"why_not", cuda.why_not}, {"devices", devices}};
   out["kernels"] = Json::array();
+  if (cuda.usable && mixers::scan_missing().empty()) out["kernels"].push_back("scan");
   std::filesystem::path folder = std::filesystem::path(line.program).parent_path();
   out["desktop"] = std::filesystem::exists(folder / "microtome-desktop");
   const app::AnalysisCatalogue known = app::load_analyses();
@@ -140,7 +142,8 @@ int doctor(const CommandLine& line) {
     std::printf("microtome %s, LibTorch %s\n", MICROTOME_VERSION, MICROTOME_TORCH_VERSION);
     if (cuda.usable) std::printf("CUDA: %zu device(s), from cuda:0\n", cuda.devices.size());
     else std::printf("CUDA: not used (%s)\n", cuda.why_not.c_str());
-    std::printf("Kernels of our own: none in this build; mixers run as LibTorch operations\n");
+    if (out["kernels"].empty()) std::printf("CUDA kernels of our own: not used (%s); mixers run as LibTorch operations\n", cuda.usable ? mixers::scan_missing().c_str() : "no GPU");
+    else std::printf("CUDA kernels of our own: scan (states and decoding of linear mixers)\n");
     std::printf("Desktop app: %s\n", out["desktop"].get<bool>() ? "present" : "not built");
     print_plugins(known);
     std::printf("\n");

@@ -67,7 +67,7 @@ MixerOpResult run_slot_op(const LinearRecurrence::Kind& kind, const RecurrenceIn
       all.push_back(part.S);
     }
     out[hk_name] = at::stack(all, 1);
-    out[hv_name] = recurrence.all_states(r, {hv0, {}});
+    out[hv_name] = recurrence.all_states(r, {hv0, {}}, request.form);
   }
   return out;
 }

@@ -16,27 +16,26 @@ at::Tensor to_heads(const at::Tensor& t, int64_t axis, int64_t want) {
   return t.size(axis) == want ? t : t.repeat_interleave(want / t.size(axis), axis);
 }
 
-at::Tensor span(const RecurrenceInput& in, RecurrentState& state, MixerForm form, const char* kind) {
+at::Tensor span(const RecurrenceInput& in, RecurrentState& state, MixerForm form) {
   switch (form) {
-    case MixerForm::kNaive: return slot_scores_naive(in, state, true);
+    case MixerForm::kNaive:
+    case MixerForm::kRecurrent: return slot_scores_naive(in, state, true);
     case MixerForm::kChunk: return slot_scores_chunk(in, state, true);
     case MixerForm::kAuto:
       return (in.positions() < kShort ? slot_scores_naive : slot_scores_chunk)(in, state, true);
-    default:
-      throw Error(StatusCode::kUnsupported, std::string("mixer ") + kind + " has no form '" + form_name(form) + "'", "",
-                  "use auto, naive or chunk");
   }
+  return {};
 }
 
 // Spans up to the tokens whose slots somebody wants to see or change; those that may change go alone.
-at::Tensor spans(const RecurrenceInput& in, RecurrentState& state, HookScope& hooks, MixerForm form, const char* kind) {
+at::Tensor spans(const RecurrenceInput& in, RecurrentState& state, HookScope& hooks, MixerForm form) {
   const char* point = "hook_state.hk";
   const int64_t T = in.positions();
   const std::vector<bool> stop = tokens_wanted(hooks, {point}, T);
   std::vector<at::Tensor> found;
   int64_t from = 0;
   auto run_to = [&](int64_t to) {
-    if (to > from) found.push_back(span(in.slice(from, to), state, form, kind));
+    if (to > from) found.push_back(span(in.slice(from, to), state, form));
     from = to;
   };
   for (int64_t t = 0; t < T; ++t) {
@@ -70,8 +69,8 @@ at::Tensor read_slots(RecurrenceInput in, at::Tensor& H, HookScope* hooks, Mixer
   if (state.S.sizes() != at::IntArrayRef(shape))
     throw Error(StatusCode::kBadInput, "the incoming state Hk has shape " + c10::str(H.sizes()) + ", expected " +
                                            c10::str(at::IntArrayRef(shape)), std::string("mixer ") + kind);
-  at::Tensor found = hooks && hooks->wants("hook_state.hk") ? spans(in, state, *hooks, form, kind)
-                                                            : span(in, state, form, kind);
+  at::Tensor found = hooks && hooks->wants("hook_state.hk") ? spans(in, state, *hooks, form)
+                                                            : span(in, state, form);
   H = state.S;
   return at::softmax(found, -1);
 }

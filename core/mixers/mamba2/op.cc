@@ -60,7 +60,7 @@ MixerOpResult mamba2_op(const MixerOpRequest& request) {
   MixerOpResult out;
   out["o"] = recurrence.run(in, after, nothing, run);
   out["final_state"] = after.S.transpose(2, 3);
-  if (request.states) out["states"] = recurrence.all_states(in, before).transpose(3, 4);
+  if (request.states) out["states"] = recurrence.all_states(in, before, request.form).transpose(3, 4);
   if (request.implied) out["A"] = recurrence.pattern(in, {}, request.form);
   return out;
 }

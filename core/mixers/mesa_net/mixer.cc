@@ -39,6 +39,7 @@ double ridge_least(const Params& p) {
 MixerInfo make_info(const Params& p, int64_t d_model) {
   RecurrentLayerConfig c = read_config(p, d_model);
   MixerInfo info = layer_info(c);
+  info.forms = {MixerForm::kNaive, MixerForm::kChunk};
   info.points.push_back({"hook_q_solved", {"batch", "pos", "head", "d_head"}, {-1, -1, c.heads, c.d_k}, false,
                          "(H + ridge)^-1 q: what reads the state"});
   info.points.push_back({"hook_state.hkk", {"batch", "pos", "head", "d_k", "d_k2"}, {-1, -1, c.heads, c.d_k, c.d_k}, true,

@@ -1,0 +1,126 @@
+#include "core/mixers/scan.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
+#include <dlfcn.h>
+
+#include "kernels/scan/scan.h"
+
+namespace microtome::mixers {
+namespace {
+
+struct CudaScan {
+  kernels::ScanCuda start = nullptr;
+  std::string why_not;
+};
+
+// The library of kernels lies beside the file that holds this function, or one folder above (tests); nothing else is searched.
+const CudaScan& cuda_scan() {
+  static const CudaScan found = [] {
+    CudaScan out;
+#ifndef MICROTOME_KERNELS
+    out.why_not = "this build has no CUDA kernels";
+#else
+    Dl_info info{};
+    std::string folder = ".";
+    if (dladdr(reinterpret_cast<void*>(&scan_missing), &info) && info.dli_fname) {
+      folder = info.dli_fname;
+      const size_t slash = folder.rfind('/');
+      folder = slash == std::string::npos ? "." : folder.substr(0, slash);
+    }
+    for (const std::string& place : {folder, folder + "/.."}) {
+      void* library = dlopen((place + "/libmicrotome_kernels.so").c_str(), RTLD_NOW | RTLD_LOCAL);
+      if (!library) continue;
+      out.start = reinterpret_cast<kernels::ScanCuda>(dlsym(library, kernels::kScanCudaSymbol));
+      if (out.start) break;
+    }
+    if (!out.start) out.why_not = "libmicrotome_kernels.so is not beside the program";
+#endif
+    return out;
+  }();
+  return found;
+}
+
+bool differentiated(const RecurrenceInput& in, const RecurrentState& state) {
+  if (!at::GradMode::is_enabled()) return false;
+  for (const at::Tensor* t : {&in.q, &in.k, &in.v, &in.g, &in.beta, &state.S, &state.z})
+    if (t->defined() && t->requires_grad()) return true;
+  return false;
+}
+
+// S^T q of the running sum of keys: what a normalised read-out is divided by. [batch, pos, head of q]
+at::Tensor normalizer(const RecurrenceInput& in, RecurrentState& state, ScanNotes* notes) {
+  at::Tensor sums = in.k.cumsum(1) + state.z.unsqueeze(1);                       // [batch, pos, head, d_k]
+  const int64_t B = in.q.size(0), T = in.q.size(1), H = in.k.size(2), G = in.q.size(2) / H;
+  state.z = sums.select(1, T - 1);
+  if (notes) notes->normalizer = sums;
+  return (in.q.reshape({B, T, H, G, -1}) * sums.unsqueeze(3)).sum(-1).reshape({B, T, H * G});
+}
+
+}  // namespace
+
+const std::string& scan_missing() { return cuda_scan().why_not; }
+
+bool scan_covers(const LinearRecurrence::Kind& kind, const RecurrenceInput& in, const RecurrentState& state) {
+  if (kind.write || kind.reads_before || in.steps != 1 || in.a.defined() || in.b.defined() || in.u.defined() || differentiated(in, state)) return false;
+  if (in.beta.defined() != kind.delta || in.positions() == 0) return false;
+  if (in.q.is_cpu()) return in.q.scalar_type() == at::kFloat || in.q.scalar_type() == at::kDouble;
+  if (!in.q.is_cuda() || in.q.scalar_type() != at::kFloat || in.k.size(3) > kernels::kScanMostKeys || !cuda_scan().start) return false;
+  // Work on another stream than the default one would have to be waited for.
+  return c10::impl::getDeviceGuardImpl(in.q.device().type())->getStream(in.q.device()).id() == 0;
+}
+
+at::Tensor scan(const LinearRecurrence::Kind& kind, const RecurrenceInput& in, RecurrentState& state, bool read_out, ScanNotes* notes) {
+  at::NoGradGuard no_grad;
+  const int64_t B = in.k.size(0), T = in.positions(), H = in.k.size(2), K = in.k.size(3), V = in.v.size(3);
+  const at::Tensor q = in.q.contiguous(), k = in.k.contiguous(), v = in.v.contiguous();
+  const at::Tensor g = in.g.defined() ? in.g.contiguous() : at::Tensor(), beta = kind.delta ? in.beta.contiguous() : at::Tensor();
+  at::Tensor S = state.S.clone(at::MemoryFormat::Contiguous), z, slots;          // the incoming state may be kept elsewhere
+  kernels::Scan s;
+  s.batch = B;
+  s.positions = T;
+  s.heads = H;
+  s.group = q.size(2) / H;
+  s.d_k = K;
+  s.d_v = V;
+  s.q = q.const_data_ptr();
+  s.k = k.const_data_ptr();
+  s.v = v.const_data_ptr();
+  if (g.defined()) {
+    s.g = g.const_data_ptr();
+    s.g_width = g.size(3);
+  }
+  if (beta.defined()) s.beta = beta.const_data_ptr();
+  s.scale = in.scale;
+  s.state = S.mutable_data_ptr();
+  if (read_out) {
+    z = at::empty({B, T, q.size(2), V}, q.options());
+    s.z = z.mutable_data_ptr();
+  }
+  if (notes && notes->want_written) {
+    notes->written = at::empty({B, T, H, V}, q.options());
+    s.written = notes->written.mutable_data_ptr();
+  }
+  if (notes && !notes->keep.empty()) {
+    s.kept_count = static_cast<int64_t>(notes->keep.size());
+    notes->kept = at::empty({B, s.kept_count, H, K, V}, q.options());
+    s.kept = notes->kept.mutable_data_ptr();
+    slots = at::full({T}, -1, at::kLong);
+    for (int64_t i = 0; i < s.kept_count; ++i) slots.mutable_data_ptr<int64_t>()[notes->keep[static_cast<size_t>(i)]] = i;
+    slots = slots.to(q.device());
+    s.slots = slots.const_data_ptr<int64_t>();
+  }
+  if (q.is_cpu()) {
+    at::parallel_for(0, B * H, 1, [&](int64_t from, int64_t to) { kernels::scan_cpu(s, q.scalar_type() == at::kDouble, from, to); });
+  } else if (const char* error = cuda_scan().start(s, q.device().index(), nullptr)) {
+    throw Error(StatusCode::kFailed, std::string("the GPU refuses the scan: ") + error, std::string("mixer ") + kind.name, "use --form naive");
+  }
+  state.S = S;
+  if (!kind.normalized) return z;
+  const at::Tensor below = normalizer(in, state, notes);
+  return read_out ? z / (below * in.scale + kNormalizerEps).unsqueeze(-1) : z;
+}
+
+}  // namespace microtome::mixers

@@ -1,0 +1,31 @@
+// scan.h — the recurrence token by token in one pass over the tokens (kernels/scan), where its kernels cover the case: what
+// decoding and looking at states cost. Elsewhere the naive form, which is the same loop in tensor operations, does it.
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "core/mixers/recurrence.h"
+
+namespace microtome::mixers {
+
+// What a scan is to write down beside its outputs.
+struct ScanNotes {
+  std::vector<int64_t> keep;           // tokens after which the state is kept, ascending
+  at::Tensor kept;                     // [batch, keep, head, d_k, d_v]
+  bool want_written = false;
+  at::Tensor written;                  // w of every token [batch, pos, head, d_v]: it writes k w^T
+  at::Tensor normalizer;               // of normalised kinds, after every token [batch, pos, head, d_k]
+};
+
+// One write a token, of v or of the delta rule; nothing of it differentiated; on a GPU float32, at most 256 keys and the
+// kernels' library there.
+bool scan_covers(const LinearRecurrence::Kind& kind, const RecurrenceInput& in, const RecurrentState& state);
+// Why there are no kernels for the GPU in this build; empty: there are.
+const std::string& scan_missing();
+// Contract of SpanForm; notes may be null. Throws Error(kFailed) where the GPU refuses.
+at::Tensor scan(const LinearRecurrence::Kind& kind, const RecurrenceInput& in, RecurrentState& state, bool read_out, ScanNotes* notes);
+
+}  // namespace microtome::mixers
