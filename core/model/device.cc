@@ -113,10 +113,11 @@ namespace {
 std::mutex keepers_mutex;
 int keepers = 0;
 
-// The C library's own values again where nobody keeps memory.
+// Where nobody keeps memory, what the C library's thresholds grow to by themselves: once set, they no longer move.
 void set_kept(bool kept) {
   mallopt(M_MMAP_MAX, kept ? 0 : 65536);
-  mallopt(M_TRIM_THRESHOLD, kept ? -1 : 128 << 10);
+  mallopt(M_MMAP_THRESHOLD, 32 << 20);
+  mallopt(M_TRIM_THRESHOLD, kept ? -1 : 64 << 20);
   if (!kept) malloc_trim(0);
 }
 
