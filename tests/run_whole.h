@@ -27,7 +27,10 @@ inline AnalysisResult run_whole(const std::string& name, const Model& model, con
   run->set_batch(batch);
   Progress progress;
   std::vector<std::vector<NamedArray>> items;
-  for (int64_t i = 0; i < run->item_count(); ++i) items.push_back(run->run_item(i, progress));
+  for (int64_t i = 0; i < run->item_count(); ++i) {
+    run->before_item(i, items);
+    items.push_back(run->run_item(i, progress));
+  }
   return run->finish(items);
 }
 

@@ -161,7 +161,7 @@ class Run : public AnalysisRun {
     if (input_.params.get_string("order") == "late_first") std::reverse(todo.begin(), todo.end());
     const double threshold = this->threshold();
     if (input_.params.get_string("tests") == "grouped") {
-      search_groups(in, layer, todo, threshold, scores, tests, rows, progress, item);
+      search_groups(in, layer, todo, threshold, scores, tests, rows, progress);
       return;
     }
     const int64_t most = input_.params.get_int("guess") > 0 ? input_.params.get_int("guess") : std::min<int64_t>(256, data_.circuits_at_once(layer));
@@ -192,7 +192,7 @@ class Run : public AnalysisRun {
   }
 
   // The sources in order, halved until what is left of them can be cut together or is one edge.
-  void search_groups(int64_t in, int64_t layer, const std::vector<int64_t>& todo, double threshold, at::Tensor& scores, int64_t& tests, int64_t& rows, Progress& progress, int64_t item) {
+  void search_groups(int64_t in, int64_t layer, const std::vector<int64_t>& todo, double threshold, at::Tensor& scores, int64_t& tests, int64_t& rows, Progress& progress) {
     std::vector<std::pair<size_t, size_t>> left;       // [from, to), the next last
     if (!todo.empty()) left.emplace_back(0, todo.size());
     while (!left.empty()) {
@@ -215,7 +215,6 @@ class Run : public AnalysisRun {
       inside_.copy_(tried);
       now_ = distance;
     }
-    progress.step(0, 1, item_title(item));
   }
 
   AnalysisInput input_;

@@ -2,8 +2,6 @@
 
 #include <ATen/ATen.h>
 
-#include <cmath>
-#include <limits>
 #include <map>
 #include <set>
 
@@ -81,17 +79,7 @@ RepairResult repair(const AnalysisInput& input, const PromptGroup& group, const 
       });
     }
     at::Tensor logits = model.forward(attend_to.empty() ? group.corrupted : group.clean, plan).logits.select(1, 0);
-    at::Tensor right = at::zeros({prompts}, at::kDouble), wide = logits.to(at::kCPU, at::kDouble);
-    for (int64_t p = 0; p < prompts; ++p) {
-      const PromptPair& pair = input.dataset.pairs[static_cast<size_t>(group.prompts[static_cast<size_t>(p)])];
-      double best = -std::numeric_limits<double>::infinity(), off = best;
-      for (int64_t id : pair.answer_ids) best = std::max(best, wide[p][id].item<double>());
-      for (int64_t id : pair.wrong_ids) off = std::max(off, wide[p][id].item<double>());
-      // Without wrong answers the answer must be the most likely token of all.
-      if (pair.wrong_ids.empty()) off = std::nextafter(wide[p].max().item<double>(), -std::numeric_limits<double>::infinity());
-      right[p].fill_(best > off ? 1.0 : 0.0);
-    }
-    return std::make_pair(metric.last(logits).to(at::kCPU, at::kDouble), right);
+    return std::make_pair(metric.last(logits).to(at::kCPU, at::kDouble), answered_right(input, group, logits));
   };
   std::vector<std::vector<int64_t>> settings{{}};
   std::vector<int64_t> all;

@@ -9,6 +9,7 @@
 #include "analysis/circuit/circuits_data.h"
 #include "analysis/circuit/scores.h"
 #include "analysis/engine/arrays.h"
+#include "analysis/engine/roc.h"
 #include "analysis/engine/layers.h"
 #include "core/base/rng.h"
 
@@ -26,18 +27,12 @@ double jaccard(const at::Tensor& a, const at::Tensor& b) {
   return any > 0 ? both / any : std::nan("");
 }
 
-double quantile_of(at::Tensor v, double q) {
-  v = std::get<0>(v.flatten().sort());
-  const double at_ = q * static_cast<double>(v.numel() - 1);
-  const int64_t low = static_cast<int64_t>(at_);
-  const double a = v[low].item<double>(), b = v[std::min<int64_t>(low + 1, v.numel() - 1)].item<double>();
-  return a + (at_ - static_cast<double>(low)) * (b - a);
-}
-
 std::vector<double> list_of(const at::Tensor& t) {
   at::Tensor c = t.to(at::kCPU, at::kDouble).contiguous();
   return {c.const_data_ptr<double>(), c.const_data_ptr<double>() + c.numel()};
 }
+
+double quantile_of(const at::Tensor& v, double q) { return quantile(list_of(std::get<0>(v.flatten().sort())), q); }
 
 }  // namespace
 

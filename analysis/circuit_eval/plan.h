@@ -33,12 +33,4 @@ struct EvalPlan {
 EvalPlan plan_evaluation(const circuit::Graph& graph, const at::Tensor& scores, const at::Tensor& given, double share, bool by_size,
                          const at::Tensor& resampled, int64_t subsets, uint64_t seed);
 
-// Receiver operating characteristic of scores against truth (both flat): points (false, true positive rate) and the area;
-// ties move together. Where truth has no positive or no negative the area is NaN.
-struct Roc {
-  std::vector<double> false_rate, true_rate;
-  double area = 0;
-};
-Roc roc_curve(const std::vector<double>& scores, const std::vector<bool>& truth);
-
 }  // namespace microtome::analyses

@@ -10,6 +10,7 @@
 #include "analysis/engine/layers.h"
 #include "analysis/engine/node_names.h"
 #include "analysis/engine/prompts.h"
+#include "analysis/engine/roc.h"
 #include "analysis/registry.h"
 #include "core/base/rng.h"
 
@@ -228,7 +229,7 @@ AnalysisResult Run::finish(const std::vector<std::vector<NamedArray>>& items) {
   if (!reference_.empty()) {
     std::vector<bool> in;
     for (const Head& h : heads) in.push_back(std::find(reference_.begin(), reference_.end(), h.node) != reference_.end());
-    double area = roc_area(scores, in);
+    double area = roc_curve(scores, in).area;
     out.summary.push_back(plain_number("roc_area", area, "", "chance that a head of the reference scores above another; 0.5 is guessing"));
     out.findings.push_back(std::isnan(area) ? "The reference names every head, so there is nothing to tell it from."
                                             : "Against the " + std::to_string(reference_.size()) + " heads of the reference the area under the ROC curve is " + short_number(area) + ".");

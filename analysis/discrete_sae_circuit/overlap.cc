@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <set>
 #include <utility>
 
@@ -33,17 +32,6 @@ Overlap code_overlap(const std::vector<int64_t>& positive, const std::vector<int
 Overlap pair_overlap(const std::vector<int64_t>& positive_a, const std::vector<int64_t>& positive_b,
                      const std::vector<int64_t>& negative_a, const std::vector<int64_t>& negative_b) {
   return of(pairs(positive_a, positive_b), pairs(negative_a, negative_b));
-}
-
-double roc_area(const std::vector<double>& scores, const std::vector<bool>& in_reference) {
-  double won = 0, all = 0;
-  for (size_t i = 0; i < scores.size(); ++i)
-    for (size_t j = 0; j < scores.size(); ++j) {
-      if (!in_reference[i] || in_reference[j]) continue;
-      won += scores[i] > scores[j] ? 1 : scores[i] == scores[j] ? 0.5 : 0;
-      ++all;
-    }
-  return all > 0 ? won / all : std::numeric_limits<double>::quiet_NaN();
 }
 
 }  // namespace microtome::analyses

@@ -17,8 +17,4 @@ Overlap code_overlap(const std::vector<int64_t>& positive, const std::vector<int
 // Pairs of codes that two heads have on the same example; all four as long as in code_overlap.
 Overlap pair_overlap(const std::vector<int64_t>& positive_a, const std::vector<int64_t>& positive_b,
                      const std::vector<int64_t>& negative_a, const std::vector<int64_t>& negative_b);
-// Area under the ROC curve: the chance that a head of the reference scores above one outside, equal scores counting half.
-// NaN where either is empty.
-double roc_area(const std::vector<double>& scores, const std::vector<bool>& in_reference);
-
 }  // namespace microtome::analyses

@@ -67,10 +67,7 @@ class DlaRun : public AnalysisRun {
     for (int64_t from = 0; from < count; from += batch_) {
       progress.step(from, count);
       int64_t rows = std::min(batch_, count - from);
-      engine::PromptGroup part = g;
-      part.prompts.assign(g.prompts.begin() + from, g.prompts.begin() + from + rows);
-      part.clean = g.clean.narrow(0, from, rows);
-      for (auto& [name, t] : attribute(part)) parts[name].push_back(t);
+      for (auto& [name, t] : attribute(engine::part_of(g, from, rows))) parts[name].push_back(t);
     }
     std::vector<NamedArray> out;
     for (const auto& [name, axes] : kParts)

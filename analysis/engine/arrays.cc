@@ -20,15 +20,14 @@ std::vector<T> copy_out(const at::Tensor& t) {
   return std::vector<T>(from, from + t.numel());
 }
 
-// The value below which a share q of sorted numbers lies, linear between neighbours.
+}  // namespace
+
 double quantile(const std::vector<double>& sorted, double q) {
   double at = q * static_cast<double>(sorted.size() - 1);
   size_t low = static_cast<size_t>(at);
   size_t high = std::min(low + 1, sorted.size() - 1);
   return sorted[low] + (at - static_cast<double>(low)) * (sorted[high] - sorted[low]);
 }
-
-}  // namespace
 
 NamedArray to_array(std::string name, std::vector<std::string> axes, const at::Tensor& t, std::string unit,
                     std::string help) {

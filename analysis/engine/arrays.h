@@ -18,6 +18,8 @@ const NamedArray& find_array(const std::vector<NamedArray>& arrays, const std::s
 // NaN-aware mean over one axis; all-NaN gives NaN.
 at::Tensor nan_mean(const at::Tensor& t, int64_t axis);
 
+// The value below which a share q of ascending numbers lies, linear between neighbours; at least one number.
+double quantile(const std::vector<double>& sorted, double q);
 // A summary line: mean of per-prompt values with a 95 % percentile bootstrap interval (1000 resamples, seeded).
 SummaryItem summarise(std::string name, const std::vector<double>& per_prompt, std::string unit, std::string help,
                       uint64_t seed);

@@ -2,6 +2,8 @@
 
 #include <ATen/ATen.h>
 
+#include <limits>
+
 #include <algorithm>
 #include <array>
 
@@ -134,6 +136,22 @@ std::string metric_name(const AnalysisInput& input, const std::string& given) {
   if (given != "auto") return known(given).name;
   const TaskInfo* task = find_task(input.dataset.name);
   return task && !task->metric.empty() ? known(task->metric).name : "logit_diff";
+}
+
+at::Tensor answered_right(const AnalysisInput& input, const PromptGroup& group, const at::Tensor& logits) {
+  const at::Tensor wide = logits.to(at::kCPU, at::kDouble).contiguous();
+  at::Tensor out = at::zeros({wide.size(0)}, at::kDouble);
+  for (int64_t p = 0; p < wide.size(0); ++p) {
+    const PromptPair& pair = input.dataset.pairs[static_cast<size_t>(group.prompts[static_cast<size_t>(p)])];
+    const double* row = wide.const_data_ptr<double>() + p * wide.size(1);
+    double best = -std::numeric_limits<double>::infinity(), off = best;
+    for (int64_t id : pair.answer_ids) best = std::max(best, row[id]);
+    for (int64_t id : pair.wrong_ids) off = std::max(off, row[id]);
+    for (int64_t id = 0; pair.wrong_ids.empty() && id < wide.size(1); ++id)
+      if (std::find(pair.answer_ids.begin(), pair.answer_ids.end(), id) == pair.answer_ids.end()) off = std::max(off, row[id]);
+    out.mutable_data_ptr<double>()[p] = best > off ? 1 : 0;
+  }
+  return out;
 }
 
 at::Tensor kl_divergence(const at::Tensor& clean_logits, const at::Tensor& run_logits) {

@@ -39,6 +39,10 @@ class Metric {
 // Resolves "auto" to the task's own metric (logit_diff where none is named).
 std::string metric_name(const AnalysisInput& input, const std::string& given);
 
+// Whether each prompt of a group is answered right: its best answer has a higher logit than its best wrong answer; without
+// wrong answers, than every other token. logits [prompts, vocab] at the last position → [prompts] float64 on the CPU, 1 or 0.
+at::Tensor answered_right(const AnalysisInput& input, const PromptGroup& group, const at::Tensor& logits);
+
 // KL(clean ‖ run) a row, nats, at one position: both [rows, vocab] logits. → [rows], float64
 at::Tensor kl_divergence(const at::Tensor& clean_logits, const at::Tensor& run_logits);
 

@@ -5,11 +5,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
+#include "analysis/engine/arrays.h"
 #include "analysis/engine/layers.h"
 #include "analysis/engine/metric.h"
 #include "analysis/engine/prompts.h"
+#include "analysis/engine/roc.h"
 
 namespace microtome::engine {
 namespace {
@@ -17,12 +18,9 @@ namespace {
 // Below that a clean prompt is hardly told from a corrupted one.
 constexpr double kSeparates = 0.6;
 
-double quantile(std::vector<double> v, double q) {
-  if (v.empty()) return NAN;
+double quantile_of(std::vector<double> v, double q) {
   std::sort(v.begin(), v.end());
-  const double at = q * static_cast<double>(v.size() - 1);
-  const size_t low = static_cast<size_t>(at), high = std::min(low + 1, v.size() - 1);
-  return v[low] + (at - static_cast<double>(low)) * (v[high] - v[low]);
+  return quantile(v, q);
 }
 
 double mean(const std::vector<double>& v) {
@@ -32,26 +30,13 @@ double mean(const std::vector<double>& v) {
 }
 
 std::string spread(const std::vector<double>& v) {
-  return short_number(mean(v)) + " (quartiles " + short_number(quantile(v, 0.25)) + ", " + short_number(quantile(v, 0.5)) + ", " + short_number(quantile(v, 0.75)) + ")";
+  return short_number(mean(v)) + " (quartiles " + short_number(quantile_of(v, 0.25)) + ", " + short_number(quantile_of(v, 0.5)) + ", " + short_number(quantile_of(v, 0.75)) + ")";
 }
 
-void count_right(const AnalysisInput& input, const PromptGroup& g, const at::Tensor& logits, double& right, double& chance) {
-  const double* row = logits.const_data_ptr<double>();
-  const int64_t vocab = logits.size(1);
-  for (int64_t p : g.prompts) {
-    const PromptPair& pair = input.dataset.pairs[static_cast<size_t>(p)];
-    double best = -std::numeric_limits<double>::infinity(), off = best;
-    for (int64_t id : pair.answer_ids) best = std::max(best, row[id]);
-    if (pair.wrong_ids.empty()) {
-      for (int64_t id = 0; id < vocab; ++id)
-        if (std::find(pair.answer_ids.begin(), pair.answer_ids.end(), id) == pair.answer_ids.end()) off = std::max(off, row[id]);
-    }
-    for (int64_t id : pair.wrong_ids) off = std::max(off, row[id]);
-    right += best > off;
-    const double answers = static_cast<double>(pair.answer_ids.size());
-    chance += answers / (pair.wrong_ids.empty() ? static_cast<double>(vocab) : answers + static_cast<double>(pair.wrong_ids.size()));
-    row += vocab;
-  }
+// Share of right answers that a model which knows nothing would have.
+double chance_of(const PromptPair& p, int64_t vocab) {
+  const double answers = static_cast<double>(p.answer_ids.size());
+  return answers / (p.wrong_ids.empty() ? static_cast<double>(vocab) : answers + static_cast<double>(p.wrong_ids.size()));
 }
 
 }  // namespace
@@ -98,16 +83,19 @@ PromptCheck check_prompts(const AnalysisInput& input, const std::string& metric,
                       input.dataset.name + ", prompt " + std::to_string(g.prompts[i] * all / count + 1), "run in float32, and check the checkpoint with `microtome forward`");
         (clean ? out.clean : out.corrupted)[static_cast<size_t>(g.prompts[i])] = v;
       }
-      if (clean) count_right(few, g, logits.to(at::kCPU, at::kDouble).contiguous(), right, chance);
+      if (!clean) continue;
+      right += answered_right(few, g, logits).sum().item<double>();
+      for (int64_t p : g.prompts) chance += chance_of(some.pairs[static_cast<size_t>(p)], logits.size(1));
     }
   }
   out.accuracy = right / static_cast<double>(count);
   out.chance = chance / static_cast<double>(count);
   if (!paired) return out;
-  double above = 0;
-  for (double a : out.clean)
-    for (double b : out.corrupted) above += a > b ? 1 : a == b ? 0.5 : 0;
-  out.separation = above / static_cast<double>(count * count);
+  std::vector<double> all_values = out.clean;
+  all_values.insert(all_values.end(), out.corrupted.begin(), out.corrupted.end());
+  std::vector<bool> is_clean(all_values.size(), false);
+  std::fill_n(is_clean.begin(), out.clean.size(), true);
+  out.separation = roc_curve(all_values, is_clean).area;
   return out;
 }
 
@@ -131,7 +119,7 @@ Table check_table(const PromptCheck& c) {
           {{"prompts", "", ""}, {"least", unit, ""}, {"quarter", unit, "25 % of prompts are below"}, {"median", unit, ""}, {"three_quarters", unit, "75 % of prompts are below"},
            {"most", unit, ""}, {"mean", unit, ""}}, {}};
   for (const auto& [name, v] : {std::pair<const char*, const std::vector<double>&>{"clean", c.clean}, {"corrupted", c.corrupted}})
-    if (!v.empty()) t.rows.push_back({std::string(name), quantile(v, 0), quantile(v, 0.25), quantile(v, 0.5), quantile(v, 0.75), quantile(v, 1), mean(v)});
+    if (!v.empty()) t.rows.push_back({std::string(name), quantile_of(v, 0), quantile_of(v, 0.25), quantile_of(v, 0.5), quantile_of(v, 0.75), quantile_of(v, 1), mean(v)});
   return t;
 }
 

@@ -6,7 +6,7 @@
 Config and weights are copied as they are. Of expected.safetensors the first row of case a is kept (ids, logits, one hidden
 state, the first attention, the states of the first and the last layer that has any), ids and logits of case b, and the
 greedy continuation; the header's "subset" says so. Of a mixer's file the states after every token are kept for its first
-case only, and for none where a sibling of the same form has them (NO_STATES). The whole files are read where MICROTOME_GOLDEN names them.
+case only, and for none where a sibling of the same form has them (NO_STATES); cases of LEFT_OUT are not kept at all. The whole files are read where MICROTOME_GOLDEN names them.
 """
 import json
 import os
@@ -16,6 +16,10 @@ import struct
 import sys
 
 NO_STATES = {"linear_attn", "retention", "simple_gla", "gated_delta_rule"}
+# Cases that stay with the whole files: a sibling here has the same form and length, or is smaller.
+LEFT_OUT = {"linear_attn": {"c2_plain", "c3_plain"}, "retention": {"c3"}, "gla": {"cg", "c3"}, "delta_rule": {"c2_neg", "c3"},
+            "gated_delta_rule": {"cg", "c2"}, "abc": {"c2"}, "kda": {"cg"}, "aaren": {"c2"}, "agent_attention": {"c1"}, "flow_attention": {"c2_bidir"},
+            "forgetting_attn": {"c2"}, "log_linear_attn": {"c2"}, "rwkv7": {"c3"}, "comba": {"c3"}}
 SIZES = {"F64": 8, "F32": 4, "I64": 8, "I32": 4, "F16": 2, "BF16": 2, "BOOL": 1, "U8": 1}
 
 
@@ -77,6 +81,9 @@ def subset(source, target):
 def subset_mixer(source, target):
     meta, header, data = read(source)
     cases = json.loads(meta["cases"])
+    for name in LEFT_OUT.get(os.path.basename(source).split(".")[0], ()):
+        cases.pop(name, None)
+        header = {tensor: e for tensor, e in header.items() if not tensor.startswith(name + ".")}
     first = 0 if os.path.basename(source).split(".")[0] in NO_STATES else 1
     for name in list(cases)[first:]:
         cases[name]["outputs"] = [o for o in cases[name]["outputs"] if o != "states"]

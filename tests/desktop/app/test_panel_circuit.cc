@@ -300,7 +300,7 @@ TEST_F(CircuitPanelTest, AnAnalysisThatMakesCircuitsRunsFromHere) {
   openTwins(8, false);
   open();
   auto* list = panel_->findChild<QComboBox*>(QStringLiteral("circuit_analysis"));
-  if (list->count() == 0) GTEST_SKIP() << "this build has no analysis with edge scores";
+  ASSERT_GT(list->count(), 0);
   QTest::mouseClick(panel_->findChild<QPushButton*>(QStringLiteral("circuit_run")), Qt::LeftButton);
   ASSERT_TRUE(waitUntil([&] { return column(0)->hasCircuit() || column(0)->state() == CircuitColumn::State::kFailed; }, 120000));
   ASSERT_TRUE(column(0)->hasCircuit()) << problems_.join(QLatin1Char('\n')).toStdString();

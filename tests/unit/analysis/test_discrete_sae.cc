@@ -8,6 +8,7 @@
 #include "analysis/circuit/graph.h"
 #include "analysis/discrete_sae_circuit/autoencoder.h"
 #include "analysis/discrete_sae_circuit/overlap.h"
+#include "analysis/engine/roc.h"
 #include "core/base/rng.h"
 #include "core/io/circuit_file.h"
 #include "tests/golden_path.h"
@@ -92,9 +93,9 @@ TEST(CodeOverlap, CountsByHand) {
 }
 
 TEST(RocArea, ByHand) {
-  EXPECT_DOUBLE_EQ(roc_area({0.9, 0.8, 0.1}, {true, true, false}), 1);
-  EXPECT_DOUBLE_EQ(roc_area({0.9, 0.5, 0.5, 0.1}, {false, true, false, true}), 0.125);   // of 4 pairs only one ties
-  EXPECT_TRUE(std::isnan(roc_area({1, 2}, {true, true})));
+  EXPECT_DOUBLE_EQ(engine::roc_curve({0.9, 0.8, 0.1}, {true, true, false}).area, 1);
+  EXPECT_DOUBLE_EQ(engine::roc_curve({0.9, 0.5, 0.5, 0.1}, {false, true, false, true}).area, 0.125);   // of 4 pairs only one ties
+  EXPECT_TRUE(std::isnan(engine::roc_curve({1, 2}, {true, true}).area));
 }
 
 Dataset pairs(const Model& m, bool alike) {
@@ -136,7 +137,7 @@ TEST(DiscreteSaeCircuit, ScoresCircuitAndReferenceFollowFromTheCodes) {
     double area = NAN;
     for (const SummaryItem& s : r.summary)
       if (s.name == "roc_area") area = s.value;
-    EXPECT_DOUBLE_EQ(area, roc_area(all, in));
+    EXPECT_DOUBLE_EQ(area, engine::roc_curve(all, in).area);
     for (const Artifact& a : r.artifacts)
       if (const auto* c = std::get_if<Circuit>(&a)) {
         size_t i = 0;

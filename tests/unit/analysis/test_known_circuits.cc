@@ -13,6 +13,7 @@
 #include "analysis/circuit/scores.h"
 #include "analysis/registry.h"
 #include "analysis/engine/arrays.h"
+#include "tests/run_whole.h"
 #include "tests/unit/analysis/known_circuits.h"
 
 namespace microtome {
@@ -20,18 +21,8 @@ namespace {
 
 using testing::KnownCircuit;
 
-AnalysisResult run(const KnownCircuit& k, const std::string& analysis, std::map<std::string, std::string> params) {
-  at::NoGradGuard no_grad;
-  const AnalysisKind& kind = analyses::builtin().get(analysis, "test");
-  AnalysisInput input{*k.model, nullptr, k.data, resolve_params(kind.schema, params).value(), 3, MixerForm::kAuto};
-  auto r = kind.start(input);
-  Progress progress;
-  std::vector<std::vector<NamedArray>> items(static_cast<size_t>(r->item_count()));
-  for (int64_t i = 0; i < r->item_count(); ++i) {
-    r->before_item(i, items);
-    items[static_cast<size_t>(i)] = r->run_item(i, progress);
-  }
-  return r->finish(items);
+AnalysisResult run(const KnownCircuit& k, const std::string& analysis, const std::map<std::string, std::string>& params) {
+  return testing::run_whole(analysis, *k.model, k.data, params, 64, 3);
 }
 
 const Circuit& circuit_of(const AnalysisResult& r) {
