@@ -150,10 +150,13 @@ class Demo(CliCase):
         size = os.path.getsize(self.path("demo/report.html"))
         self.assertLess(size, 5_000_000)
         runs = json.loads(call("runs", "--project", self.path("demo/demo.microtome"), "--json")[0])
-        self.assertGreaterEqual(len(runs), 18)
+        self.assertGreaterEqual(len(runs), 20)
         self.assertTrue(all(r["state"] == "done" for r in runs))
         # Head 1.0 of zoo-llama carries IOI (0.94 by the reference's numbers).
         self.assertRegex(out, r"head 1\.0 brings back 9\d %")
+        # The circuits say the same as patching does.
+        for head in (r"a1\.h0", r"a3\.h3"):
+            self.assertRegex(out, rf"circuit_eval on ioi: Without {head} the circuit loses most")
         # Not a bound to fail on a busy machine; the figure is in the README.
         print(f"demo: {seconds:.1f} s, report {size / 1e6:.2f} MB", file=sys.stderr)
 

@@ -71,6 +71,7 @@ int demo(const CommandLine& line) {
       {"activation_patching", "ioi", {{"site", "state"}}, true},
       {"attribution_patching", "ioi", {{"site", "z"}}, false},
       {"ablation", "ioi", {{"site", "z"}, {"kind", "mean"}}, false},
+      {"circuit_eval", "ioi", {{"share", "5"}, {"resamples", "5"}, {"subsets", "3"}}, false},
       {"dla", "ioi", {}, false},
       {"logit_lens", "ioi", {}, false},
       {"attention", "ioi", {}, false},
