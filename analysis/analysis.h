@@ -57,6 +57,16 @@ class AnalysisRun {
   // then, NaN where not computed; it costs a copy and is valid during the call. Watching changes no number.
   using OnPartial = std::function<void(int64_t item, const std::function<std::vector<NamedArray>()>& so_far)>;
   virtual void on_partial(OnPartial f) { (void)f; }
+  // An analysis whose items go on from one another with more than their results to remember (training: weights, moments,
+  // where it reads) keeps a state. The runner stores it after every item and when the run is cancelled inside one, and
+  // hands the newest back before the first item of a resumed run, which then goes on in the middle of item `item`. Empty:
+  // what is stored already is the better one (a run that diverged).
+  virtual bool keeps_state() const { return false; }
+  virtual std::vector<NamedArray> state() { return {}; }
+  virtual void set_state(int64_t item, const std::vector<NamedArray>& state) {
+    (void)item;
+    (void)state;
+  }
   // Rows a batch may have at most; chosen once by the runner. An analysis that does not batch ignores it.
   virtual void set_batch(int64_t rows) { (void)rows; }
 };

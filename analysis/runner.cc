@@ -9,8 +9,7 @@
 #include "analysis/engine/prompts.h"
 #include "analysis/registry.h"
 #include "core/base/json.h"
-#include "core/base/sha256.h"
-#include "core/io/mapped_file.h"
+#include "core/io/path_hash.h"
 #include "core/model/device.h"
 
 namespace microtome {
@@ -131,8 +130,7 @@ RunOutcome run_analysis(const analyses::Registry& registry, const LoadedModel& l
     std::string text = param_text(input.params.values().at(p.name));
     if (p.is_file && !text.empty()) {
       spec.cost_params[p.name + "_path"] = text;
-      const MappedFile file = MappedFile::open(text).value();
-      text = "sha256:" + sha256_hex({reinterpret_cast<const char*>(file.data()), file.size()});
+      text = path_hash(text).value();
     }
     (p.affects_answer ? spec.answer_params : spec.cost_params)[p.name] = std::move(text);
   }
@@ -193,6 +191,19 @@ RunOutcome run_analysis(const analyses::Registry& registry, const LoadedModel& l
     // An attempt that cannot be closed (a full disk) must not hide why it ended.
     (void)store->end_attempt(attempt, now_s() - begin, error, events.dump());
   };
+  // Where the newest state of a run that keeps one belongs: items from there on are computed again.
+  int64_t at_item = 0;
+  auto put_state = [&](int64_t item) {
+    if (!store || !run->keeps_state()) return;
+    std::vector<NamedArray> state = run->state();
+    if (state.empty()) return;
+    if (Status s = store->put_state(run_id, item, state); !s) throw Error(s);
+  };
+  if (store && run->keeps_state()) {
+    auto kept = settings.again ? std::nullopt : store->state(run_id).value();
+    if (kept) run->set_state(kept->item, kept->arrays);
+    std::erase_if(done, [&](int64_t i) { return !kept || i >= kept->item; });
+  }
   try {
     engine::PromptCheck check;
     std::vector<std::string> doubts;
@@ -205,6 +216,7 @@ RunOutcome run_analysis(const analyses::Registry& registry, const LoadedModel& l
     std::vector<std::vector<NamedArray>> results(static_cast<size_t>(items));
     Watch watch(*run, results, preview);
     for (int64_t i = 0; i < items; ++i) {
+      at_item = i;
       auto& slot = results[static_cast<size_t>(i)];
       if (std::binary_search(done.begin(), done.end(), i)) {
         auto kept = store->item(run_id, i).value();
@@ -233,6 +245,8 @@ RunOutcome run_analysis(const analyses::Registry& registry, const LoadedModel& l
       if (store) {
         Status s = store->put_item(run_id, i, slot);
         if (!s) throw Error(s);
+        at_item = i + 1;
+        put_state(at_item);
       }
       watch.item_done();
     }
@@ -248,7 +262,10 @@ RunOutcome run_analysis(const analyses::Registry& registry, const LoadedModel& l
       out.record = store->find_run(std::to_string(run_id)).value();
     }
   } catch (...) {
-    end_attempt(status_of_current_exception().text());
+    const Status why = status_of_current_exception();
+    // A pause loses nothing; a disk that is full has said so already.
+    if (why.code() == StatusCode::kCancelled) (void)catch_status([&] { put_state(at_item); });
+    end_attempt(why.text());
     throw;
   }
   end_attempt("");

@@ -180,7 +180,8 @@ std::string artifact_md(const Artifact& a, const ViewContext& context) {
     }
     return out + "\n";
   }
-  return out + circuit_md(std::get<Circuit>(a));
+  if (const auto* c = std::get_if<Circuit>(&a)) return out + circuit_md(*c);
+  return out;
 }
 
 std::string summary_md(const AnalysisResult& result) {

@@ -24,7 +24,7 @@ const std::string& artifact_name(const Artifact& a) {
 }
 
 const char* artifact_kind(const Artifact& a) {
-  static constexpr const char* kKinds[] = {"table", "tensors", "series", "text", "circuit"};
+  static constexpr const char* kKinds[] = {"table", "tensors", "series", "text", "circuit", "features", "attribution_graph"};
   static_assert(std::variant_size_v<Artifact> == std::size(kKinds));
   return kKinds[a.index()];
 }

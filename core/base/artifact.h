@@ -8,6 +8,9 @@
 #include <variant>
 #include <vector>
 
+#include "core/base/attribution_graph.h"
+#include "core/base/feature_set.h"
+
 namespace microtome {
 
 // A host array, row-major. shape.size() == axes.size(); the data holds product(shape) numbers. Missing cells are NaN.
@@ -69,9 +72,9 @@ struct Circuit {
   std::vector<Group> groups;
 };
 
-using Artifact = std::variant<Table, TensorMap, Series, Text, Circuit>;
+using Artifact = std::variant<Table, TensorMap, Series, Text, Circuit, FeatureSet, AttributionGraph>;
 const std::string& artifact_name(const Artifact& a);
-const char* artifact_kind(const Artifact& a);   // "table", "tensors", "series", "text", "circuit"
+const char* artifact_kind(const Artifact& a);   // "table", "tensors", "series", "text", "circuit", "features", "attribution_graph"
 
 // One number of a summary. low/high: a 95 % bootstrap interval over prompts where n > 1, else NaN.
 struct SummaryItem {

@@ -60,7 +60,7 @@ struct ParamSpec {
   std::optional<double> min, max;            // inclusive, numbers only
   std::vector<std::string> choices;          // kChoice
   bool affects_answer = true;                // false: cost only (batch size and the like); not part of a run's key
-  bool is_file = false;                      // a text that names a file (or is empty): what is in it affects the answer, its name does not
+  bool is_file = false;                      // a text that names a file or folder (or is empty): what is in it affects the answer, its name does not
 };
 
 struct ParamSchema {

@@ -1,5 +1,7 @@
 #include "core/store/result_json.h"
 
+#include "core/store/feature_codec.h"
+
 #include <charconv>
 #include <cmath>
 
@@ -127,6 +129,8 @@ struct Adder {
                                {"edges", edges},
                                {"groups", groups}});
   }
+  void operator()(const FeatureSet& f) const { out["features"].push_back(features_json(f)); }
+  void operator()(const AttributionGraph& g) const { out["attribution_graphs"].push_back(graph_json(g)); }
 };
 
 Json provenance_json(const RunRecord& run) {

@@ -66,6 +66,12 @@ class ResultStore {
   virtual Result<std::optional<std::vector<NamedArray>>> item(int64_t run_id, int64_t item) = 0;
   virtual Result<std::vector<int64_t>> items_done(int64_t run_id) = 0;
 
+  // The newest state of a run that keeps one (analysis.h), replacing the one before: it belongs to the time when `item` items
+  // were whole. Absent: an empty optional. finish_run() drops it.
+  struct KeptState { int64_t item = 0; std::vector<NamedArray> arrays; };
+  virtual Status put_state(int64_t run_id, int64_t item, const std::vector<NamedArray>& arrays) = 0;
+  virtual Result<std::optional<KeptState>> state(int64_t run_id) = 0;
+
   // Stores the result (tensors of 64 KiB and more as files) and marks the run done, in one transaction.
   virtual Status finish_run(int64_t run_id, const AnalysisResult& result) = 0;
   virtual Result<AnalysisResult> result(int64_t run_id) = 0;

@@ -32,6 +32,8 @@ class SqliteStore final : public ResultStore {
   Status put_item(int64_t run_id, int64_t item, const std::vector<NamedArray>& arrays) override;
   Result<std::optional<std::vector<NamedArray>>> item(int64_t run_id, int64_t item) override;
   Result<std::vector<int64_t>> items_done(int64_t run_id) override;
+  Status put_state(int64_t run_id, int64_t item, const std::vector<NamedArray>& arrays) override;
+  Result<std::optional<KeptState>> state(int64_t run_id) override;
   Status finish_run(int64_t run_id, const AnalysisResult& result) override;
   Result<AnalysisResult> result(int64_t run_id) override;
   Status put_context(int64_t run_id, const std::string& name, const std::string& json) override;
@@ -78,6 +80,8 @@ class SqliteStore final : public ResultStore {
     std::vector<uint8_t> blob;
     std::string file;
   };
+  std::string state_file(int64_t run_id);          // "": none, or a small one
+  void remove_unreferenced(const std::string& file);
   Stored store_arrays(const std::vector<NamedArray>& arrays);
   static void bind_stored(Statement& s, const Stored& stored);
   std::vector<NamedArray> load_arrays(const Statement& row, int blob_column, const std::string& owner) const;

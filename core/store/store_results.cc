@@ -70,6 +70,47 @@ Result<std::vector<int64_t>> SqliteStore::items_done(int64_t run_id) {
   });
 }
 
+Status SqliteStore::put_state(int64_t run_id, int64_t item, const std::vector<NamedArray>& arrays) {
+  return guarded_status([&] {
+    require_writer();
+    require_run(run_id);
+    Stored stored = store_arrays(arrays);
+    std::string before = state_file(run_id);
+    Transaction t(*db_, Transaction::Kind::kWrite);
+    {
+      Statement s(*db_, "INSERT OR REPLACE INTO run_states (run_id, item, blob, file) VALUES (?, ?, ?, ?)");
+      s.bind(run_id).bind(item);
+      bind_stored(s, stored);
+      s.run();
+    }
+    t.commit();
+    if (before != stored.file) remove_unreferenced(before);
+  });
+}
+
+Result<std::optional<ResultStore::KeptState>> SqliteStore::state(int64_t run_id) {
+  return guarded([&]() -> std::optional<KeptState> {
+    require_run(run_id);
+    Statement s(*db_, "SELECT blob, file, item FROM run_states WHERE run_id = ?");
+    if (!s.bind(run_id).step()) return std::nullopt;
+    return KeptState{s.integer(2), load_arrays(s, 0, "run " + std::to_string(run_id) + ", its state")};
+  });
+}
+
+std::string SqliteStore::state_file(int64_t run_id) {
+  Statement s(*db_, "SELECT file FROM run_states WHERE run_id = ? AND file IS NOT NULL");
+  return s.bind(run_id).step() ? s.text(0) : std::string();
+}
+
+// States are as large as what is trained, three times over: an old one is not left for gc().
+void SqliteStore::remove_unreferenced(const std::string& file) {
+  if (file.empty()) return;
+  Statement s(*db_, "SELECT 1 FROM items WHERE file = ?1 UNION SELECT 1 FROM arrays WHERE file = ?1 UNION SELECT 1 FROM run_states WHERE file = ?1");
+  if (s.bind(file).step()) return;
+  for (const TensorFiles::Entry& e : tensors_.list())
+    if (e.hash == file) tensors_.remove(e);
+}
+
 Status SqliteStore::finish_run(int64_t run_id, const AnalysisResult& result) {
   return guarded_status([&] {
     require_writer();
@@ -111,7 +152,10 @@ Status SqliteStore::finish_run(int64_t run_id, const AnalysisResult& result) {
       }
     }
     Statement(*db_, "UPDATE runs SET state = 2 WHERE id = ?").bind(run_id).run();
+    const std::string state = state_file(run_id);
+    Statement(*db_, "DELETE FROM run_states WHERE run_id = ?").bind(run_id).run();
     t.commit();
+    remove_unreferenced(state);
   });
 }
 
@@ -175,7 +219,8 @@ Result<ResultStore::GcReport> SqliteStore::gc(bool dry_run) {
     if (!dry_run) require_writer();
     std::set<std::string> referenced;
     Statement s(*db_,
-                "SELECT file FROM items WHERE file IS NOT NULL UNION SELECT file FROM arrays WHERE file IS NOT NULL");
+                "SELECT file FROM items WHERE file IS NOT NULL UNION SELECT file FROM arrays WHERE file IS NOT NULL "
+                "UNION SELECT file FROM run_states WHERE file IS NOT NULL");
     while (s.step()) referenced.insert(s.text(0));
     GcReport report;
     for (const TensorFiles::Entry& e : tensors_.list()) {

@@ -46,6 +46,21 @@ void draw(QPainter& p, const Theme& theme, const Circuit&) {
   for (const QPointF& at : {QPointF(4, 12), QPointF(8, 4), QPointF(12, 12)}) p.drawEllipse(at, 2.2, 2.2);
 }
 
+// Bars of a histogram.
+void draw(QPainter& p, const Theme& theme, const FeatureSet&) {
+  p.drawLine(QPointF(2.5, 13.5), QPointF(13.5, 13.5));
+  const int heights[] = {10, 7, 4, 2};
+  for (int i = 0; i < 4; ++i) p.fillRect(QRectF(3 + 2.7 * i, 13 - heights[i], 2, heights[i]), theme.accent);
+}
+
+// Two rows of nodes, joined.
+void draw(QPainter& p, const Theme& theme, const AttributionGraph&) {
+  for (double x : {3.5, 8.0, 12.5}) p.drawLine(QPointF(x, 12.5), QPointF(8, 4));
+  p.setPen(Qt::NoPen);
+  p.setBrush(theme.accent);
+  for (const QPointF& at : {QPointF(3.5, 12.5), QPointF(8, 12.5), QPointF(12.5, 12.5), QPointF(8, 3.5)}) p.drawRect(QRectF(at - QPointF(1.6, 1.6), QSizeF(3.2, 3.2)));
+}
+
 }  // namespace
 
 QIcon artifactIcon(const Artifact& artifact, const Theme& theme, double pixelRatio) {

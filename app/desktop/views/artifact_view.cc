@@ -64,9 +64,24 @@ QString problemOf(const Circuit& circuit) {
   return tr("This circuit is empty: a lower threshold keeps more of it.");
 }
 
+QString problemOf(const FeatureSet& set) {
+  return set.features.empty() ? tr("No feature was looked at: choose others, or a larger corpus.") : QString();
+}
+
+QString problemOf(const AttributionGraph& graph) {
+  return graph.nodes.empty() ? tr("This graph is empty: raise the share of influence that is kept.") : QString();
+}
+
 // Each kind's view takes what it shows; the same for the first and for a newer artifact.
 void fill(TableView& view, std::shared_ptr<const Table> table) { view.setTable(std::move(table)); }
 void fill(ChartView& view, std::shared_ptr<const Series> series) { view.setData(ChartView::fromSeries(*series)); }
+// A few words; the panels Features and Attribution graph show the thing itself.
+void fill(TextView& view, std::shared_ptr<const FeatureSet> set) {
+  view.setMarkdown(tr("%1 features of %2 at `%3`: open the panel *Features*.").arg(set->features.size()).arg(QString::fromStdString(set->dictionary), QString::fromStdString(set->hook)));
+}
+void fill(TextView& view, std::shared_ptr<const AttributionGraph> graph) {
+  view.setMarkdown(tr("%1 nodes, %2 edges: open the panel *Attribution graph*.").arg(graph->nodes.size()).arg(graph->edges.size()));
+}
 void fill(TextView& view, std::shared_ptr<const Text> text) { view.setMarkdown(QString::fromStdString(text->markdown)); }
 void fill(GraphView& view, std::shared_ptr<const Circuit> circuit) {
   bool members = false;
@@ -80,6 +95,8 @@ template <> struct ViewOf<Table> { using type = TableView; };
 template <> struct ViewOf<Series> { using type = ChartView; };
 template <> struct ViewOf<Text> { using type = TextView; };
 template <> struct ViewOf<Circuit> { using type = GraphView; };
+template <> struct ViewOf<FeatureSet> { using type = TextView; };
+template <> struct ViewOf<AttributionGraph> { using type = TextView; };
 template <> struct ViewOf<TensorMap> { using type = TensorMapView; };
 
 // Fills `widget`, or makes one where it is null. Null: `widget` is for another kind.
