@@ -9,6 +9,7 @@
 #include "analysis/runner.h"
 #include "app/engine/open_model.h"
 #include "app/engine/plugin_analyses.h"
+#include "app/engine/trained_dictionaries.h"
 #include "core/model/device.h"
 #include "core/model/weights.h"
 
@@ -141,6 +142,10 @@ class CoreEngine final : public Engine {
   std::unique_ptr<CircuitMeter> circuit_meter(const OpenModel& model, const Dataset& dataset,
                                               const CircuitMeterOptions& options) override {
     return make_circuit_meter(loaded(model), dataset, options);
+  }
+
+  void write_dictionaries(const AnalysisResult& result, const std::vector<std::string>& names, const std::string& folder) override {
+    write_trained_dictionaries(result, names, folder);
   }
 
   RunOutcome run(const OpenModel& model, const Dataset& dataset, const RunSettings& settings, ResultStore* store,

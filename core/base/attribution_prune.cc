@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
+#include <limits>
 
 namespace microtome {
 namespace {
@@ -10,6 +10,10 @@ namespace {
 using Kind = AttributionGraph::Kind;
 
 bool prunable(const AttributionGraph::Node& n) { return n.kind == Kind::kFeature || n.kind == Kind::kError; }
+
+double own(const AttributionGraph::Node& n) { return std::isfinite(n.influence) ? std::max(0.0, n.influence) : 0; }
+
+double kept_share(double threshold) { return threshold > 0 && threshold < 1 ? threshold : 1; }
 
 // A target stands above all that leads to it; an error of a layer beside its features.
 int64_t height(const AttributionGraph& g, const AttributionGraph::Node& n) {
@@ -20,15 +24,21 @@ int64_t height(const AttributionGraph& g, const AttributionGraph::Node& n) {
 
 AttributionPruner::AttributionPruner(const AttributionGraph& graph) : graph_(graph) {
   const auto nodes = static_cast<int64_t>(graph.nodes.size());
+  double weakest = std::numeric_limits<double>::infinity();
   for (int64_t i = 0; i < nodes; ++i) {
     const AttributionGraph::Node& n = graph.nodes[static_cast<size_t>(i)];
-    if (!prunable(n)) continue;
+    if (n.kind == Kind::kLogit) continue;
     by_influence_.push_back(i);
-    if (std::isfinite(n.influence)) total_ += std::max(0.0, n.influence);
+    if (prunable(n)) weakest = std::min(weakest, own(n));
   }
-  std::stable_sort(by_influence_.begin(), by_influence_.end(), [&](int64_t a, int64_t b) {
-    return graph.nodes[static_cast<size_t>(a)].influence > graph.nodes[static_cast<size_t>(b)].influence;
-  });
+  std::stable_sort(by_influence_.begin(), by_influence_.end(),
+                   [&](int64_t a, int64_t b) { return own(graph.nodes[static_cast<size_t>(a)]) > own(graph.nodes[static_cast<size_t>(b)]); });
+  // What reached the run's threshold: tokens that are weaker than all it kept were kept for another reason.
+  for (int64_t i : by_influence_) {
+    const double influence = own(graph.nodes[static_cast<size_t>(i)]);
+    if (influence >= weakest || weakest == std::numeric_limits<double>::infinity()) total_ += influence;
+  }
+  total_ /= kept_share(graph.node_threshold);
   for (size_t e = 0; e < graph.edges.size(); ++e) {
     const AttributionGraph::Edge& edge = graph.edges[e];
     if (edge.from < 0 || edge.to < 0 || edge.from >= nodes || edge.to >= nodes || !std::isfinite(edge.weight)) continue;
@@ -69,12 +79,12 @@ AttributionCut AttributionPruner::at(double node_share, double edge_share) const
   cut.edges.assign(graph_.edges.size(), 0);
   for (size_t i = 0; i < graph_.nodes.size(); ++i) cut.nodes[i] = !prunable(graph_.nodes[i]);
   double sum = 0;
+  const bool every_node = node_share >= kept_share(graph_.node_threshold);
   for (int64_t i : by_influence_) {
-    const double own = graph_.nodes[static_cast<size_t>(i)].influence;
-    // A share of 1 keeps all that has any influence.
-    if (!(own > 0) || (node_share < 1 && sum >= node_share * total_)) break;
+    const AttributionGraph::Node& n = graph_.nodes[static_cast<size_t>(i)];
+    if (!every_node && sum >= node_share * total_) break;
     cut.nodes[static_cast<size_t>(i)] = 1;
-    sum += own;
+    sum += own(n);
   }
   std::vector<double> strength;
   influence(cut.nodes, &strength);
@@ -87,8 +97,10 @@ AttributionCut AttributionPruner::at(double node_share, double edge_share) const
     }
   std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return strength[static_cast<size_t>(a)] > strength[static_cast<size_t>(b)]; });
   sum = 0;
+  const bool every_edge = edge_share >= kept_share(graph_.edge_threshold);
+  all /= kept_share(graph_.edge_threshold);
   for (int64_t i : order) {
-    if (edge_share < 1 && sum >= edge_share * all) break;
+    if (!every_edge && sum >= edge_share * all) break;
     cut.edges[static_cast<size_t>(i)] = 1;
     sum += strength[static_cast<size_t>(i)];
   }

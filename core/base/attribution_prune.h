@@ -16,10 +16,11 @@ struct AttributionCut {
 };
 
 // Reads the graph once; at() may be asked often. The graph outlives it. Immutable after construction.
-// Nodes: features and errors by their stored influence, the fewest whose influence sums to node_share of all; tokens and logits
+// A stored graph is what a run kept with its own thresholds: shares are of all influence, those thresholds included, so that
+// asking for them (or for more) gives the graph as it is stored.
+// Nodes: the fewest features, errors and tokens, by their stored influence, that sum to node_share; tokens and logits are kept
 // always. Edges between kept nodes by |weight| over all that reaches the target times the target's influence, the fewest that
-// sum to edge_share of all. Then, until nothing changes, features and errors that lead nowhere go, and features that nothing
-// reaches.
+// sum to edge_share. Then, until nothing changes, features and errors that lead nowhere go, and features that nothing reaches.
 class AttributionPruner {
  public:
   explicit AttributionPruner(const AttributionGraph& graph);
@@ -31,9 +32,9 @@ class AttributionPruner {
 
  private:
   const AttributionGraph& graph_;
-  std::vector<int64_t> by_influence_;  // features and errors, strongest first
+  std::vector<int64_t> by_influence_;  // features, errors and tokens, strongest first
   std::vector<int64_t> edges_down_;    // edges by their target, highest first
-  double total_ = 0;
+  double total_ = 0;                   // influence of all nodes, those that the run did not keep included
 };
 
 }  // namespace microtome

@@ -37,7 +37,7 @@ AttributionView::AttributionView(QWidget* parent) : QWidget(parent) {
   row->setContentsMargins(0, 0, 0, 0);
   row->setSpacing(kGrid);
   bars_[0] = makeShare(tr("nodes"), "attribution_nodes",
-                       tr("Share of all influence on the logits that the kept features and errors have: the fewest that reach it are kept (circuit-tracer prunes to 0.8)"), 0, bar);
+                       tr("Share of all influence on the logits that the kept nodes have: the fewest that reach it are kept, as many as the run kept at most (circuit-tracer prunes to 0.8)"), 0, bar);
   bars_[1] = makeShare(tr("edges"), "attribution_edges", tr("Share of the influence that flows through the kept edges: the fewest that reach it are kept (circuit-tracer: 0.98)"), 1, bar);
   errors_ = new QCheckBox(tr("Errors"), bar);
   errors_->setObjectName(QStringLiteral("attribution_errors"));
@@ -103,7 +103,7 @@ AttributionView::Share AttributionView::makeShare(const QString& name, const cha
   static_cast<QHBoxLayout*>(bar->layout())->addWidget(s.slider, 1);
   bar->layout()->addWidget(s.spin);
   connect(s.slider, &QSlider::valueChanged, this, [this, which](int step) {
-    if (!setting_) setShare(which, shareAt(step));
+    if (!setting_) setShare(which, step == bars_[which].slider->maximum() ? most_[which] : shareAt(step));
   });
   connect(s.spin, &QDoubleSpinBox::valueChanged, this, [this, which](double value) {
     if (!setting_) setShare(which, value);
@@ -112,7 +112,7 @@ AttributionView::Share AttributionView::makeShare(const QString& name, const cha
 }
 
 void AttributionView::setShare(int which, double value) {
-  value = std::isfinite(value) ? std::clamp(value, 0.0, 1.0) : shares_[which];
+  value = std::isfinite(value) ? std::clamp(value, 0.0, most_[which]) : shares_[which];
   if (value == shares_[which]) return;
   moved_ = true;
   shares_[which] = value;
@@ -120,8 +120,8 @@ void AttributionView::setShare(int which, double value) {
 }
 
 void AttributionView::setShares(double nodes, double edges) {
-  shares_[0] = std::clamp(nodes, 0.0, 1.0);
-  shares_[1] = std::clamp(edges, 0.0, 1.0);
+  shares_[0] = std::clamp(nodes, 0.0, most_[0]);
+  shares_[1] = std::clamp(edges, 0.0, most_[1]);
   setting_ = true;
   for (int i : {0, 1}) {
     if (!bars_[i].slider->isSliderDown()) bars_[i].slider->setValue(stepAt(shares_[i]));
@@ -154,9 +154,14 @@ void AttributionView::setGraph(std::shared_ptr<const AttributionGraph> graph, co
     node_ = edge_ = -1;
     edgeNote_.clear();
     picture_ = {};
-    if (!moved_) {
-      shares_[0] = graph_->node_threshold;
-      shares_[1] = graph_->edge_threshold;
+    // A run kept no more than its own thresholds say.
+    const double most[] = {graph_->node_threshold, graph_->edge_threshold};
+    for (int i : {0, 1}) {
+      most_[i] = most[i] > 0 && most[i] < 1 ? most[i] : 1;
+      shares_[i] = moved_ ? std::min(shares_[i], most_[i]) : most_[i];
+      const QSignalBlocker quietSlider(bars_[i].slider), quietSpin(bars_[i].spin);
+      bars_[i].slider->setRange(0, stepAt(most_[i]));
+      bars_[i].spin->setRange(0, most_[i]);
     }
   }
   setShares(shares_[0], shares_[1]);

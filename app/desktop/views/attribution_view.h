@@ -77,7 +77,7 @@ class AttributionView : public QWidget {
   FeatureNotes notes_;
   AttributionCut cut_;
   AttributionPicture picture_;
-  double shares_[2] = {0.8, 0.98};
+  double shares_[2] = {0.8, 0.98}, most_[2] = {1, 1};
   bool moved_ = false, setting_ = false;
   int node_ = -1, edge_ = -1;
   QString edgeNote_;

@@ -42,7 +42,7 @@ QString AttributionView::linkTo(int node) const {
   if (n.kind == Kind::kFeature) {
     if (const auto known = notes_.find({n.layer, n.feature}); known != notes_.end() && !known->second.label.isEmpty())
       text += QStringLiteral(" · ") + known->second.label;
-    else if (!n.label.empty()) text += QStringLiteral(" · ") + labelText(n.label, 60);
+    else if (const qsizetype arrow = QString::fromStdString(n.label).indexOf(QChar(0x2192)); arrow >= 0) text += QLatin1Char(' ') + labelText(n.label, 90).mid(arrow, 40);
   }
   return QStringLiteral("<a href=\"node:%1\">%2</a>").arg(node).arg(text.left(90).toHtmlEscaped());
 }
@@ -77,7 +77,7 @@ QString AttributionView::nodeHtml(int node) const {
   QString out = QStringLiteral("<h3>%1</h3>").arg(attributionName(g, node).toHtmlEscaped());
   const auto known = n.kind == Kind::kFeature ? notes_.find({n.layer, n.feature}) : notes_.end();
   if (known != notes_.end() && !known->second.label.isEmpty()) out += QStringLiteral("<p><b>%1</b></p>").arg(known->second.label.toHtmlEscaped());
-  else if (!n.label.empty() && n.kind == Kind::kFeature) out += QStringLiteral("<p><b>%1</b></p>").arg(labelText(n.label, 200).toHtmlEscaped());
+  if (!n.label.empty() && n.kind == Kind::kFeature) out += QStringLiteral("<p>%1</p>").arg(labelText(n.label, 200).toHtmlEscaped());
   QString rows;
   if (n.kind == Kind::kLogit) rows += row(tr("probability"), numberText(n.activation, 3));
   if (n.kind == Kind::kFeature) rows += row(tr("activation"), numberText(n.activation, 3));

@@ -16,16 +16,22 @@ QString tr(const char* text) { return QCoreApplication::translate("AttributionGr
 
 QString tokenText(const QString& token) { return plainLine(visibleToken(token), 40); }
 
+// Labels of logits are kept as viewers of such graphs read them: "token" (p=0.123), in quotes.
+QString logitText(const AttributionGraph::Node& n) {
+  const QString label = QString::fromStdString(n.label);
+  if (label.isEmpty()) return QStringLiteral("#%1").arg(n.feature);
+  const qsizetype end = label.lastIndexOf(QStringLiteral("\" (p="));
+  return label.startsWith(QLatin1Char('"')) && end > 0 ? tokenText(label.mid(1, end - 1)) : plainLine(label, 40);
+}
+
 // What stands in the node.
 QString shortLabel(const AttributionGraph& graph, const AttributionGraph::Node& n, const FeatureNote* note) {
   switch (n.kind) {
     case Kind::kToken: return tokenText(attributionToken(graph, n.position));
     case Kind::kError: return tr("error");
-    case Kind::kLogit: return n.label.empty() ? QStringLiteral("#%1").arg(n.feature) : labelText(n.label, 40);
-    default: break;
+    case Kind::kLogit: return logitText(n);
+    default: return note && !note->label.isEmpty() ? note->label.left(40) : QString::number(n.feature);
   }
-  if (note && !note->label.isEmpty()) return note->label.left(40);
-  return n.label.empty() ? QString::number(n.feature) : labelText(n.label, 40);
 }
 
 }  // namespace
@@ -41,7 +47,7 @@ QString attributionName(const AttributionGraph& graph, int node) {
   switch (n.kind) {
     case Kind::kToken: return tr("token %1 “%2”").arg(n.position).arg(tokenText(attributionToken(graph, n.position)));
     case Kind::kError: return tr("L%1 error at %2").arg(n.layer).arg(n.position);
-    case Kind::kLogit: return tr("logit %1 “%2”").arg(n.feature).arg(labelText(n.label, 60));
+    case Kind::kLogit: return tr("logit %1 “%2”").arg(n.feature).arg(logitText(n));
     default: return tr("L%1 feature %2 at %3").arg(n.layer).arg(n.feature).arg(n.position);
   }
 }
@@ -59,7 +65,7 @@ AttributionPicture pictureOf(const AttributionGraph& graph, const std::vector<ch
     GraphNode node;
     node.name = attributionName(graph, static_cast<int>(i));
     node.label = shortLabel(graph, n, note);
-    node.box = n.kind != Kind::kFeature || !n.label.empty() || (note && !note->label.isEmpty());
+    node.box = n.kind != Kind::kFeature || (note && !note->label.isEmpty());
     node.score = n.kind == Kind::kLogit ? n.activation : n.influence;
     if (n.kind == Kind::kFeature && n.layer >= 0 && n.layer < static_cast<int64_t>(layers.size())) node.kind = layers[static_cast<size_t>(n.layer)];
     const QSizeF size = nodeHalfSize(node);
