@@ -79,6 +79,12 @@ at::Tensor FrozenNorm::back_divided(const at::Tensor& g) const {
 
 at::Tensor FrozenNorm::back(const at::Tensor& g) const { return back_divided(gain.defined() ? g * gain : g); }
 
+FrozenNorm FrozenNorm::at(int64_t position) const {
+  FrozenNorm out = *this;
+  if (!none) out.scale = scale.narrow(0, position, 1);
+  return out;
+}
+
 void FrozenMixer::capture(const Model& model, int64_t layer, HookPlan& plan) {
   for (const char* point : {"attn.hook_v", "attn.hook_v_pre_conv", "attn.hook_pattern", "attn.hook_z", "attn.hook_z_normalized", "attn.hook_gate"})
     if (has_point(model, layer, point)) plan.capture(block_point(layer, point));
@@ -174,6 +180,30 @@ at::Tensor FrozenMixer::back(const at::Tensor& g) const {
     v = sum;
   }
   return at::matmul(v, w_v);
+}
+
+at::Tensor FrozenMixer::back_heads(const at::Tensor& g, int64_t position) const {
+  const int64_t n = position + 1, group = heads / value_heads;
+  at::Tensor z = at::matmul(scale == 1 ? g : g * scale, w_o);
+  if (out_factor.defined()) z = z * out_factor.select(0, position);
+  // [head, pos, step, width]
+  at::Tensor v = (pattern.select(1, position).narrow(1, 0, n * steps).unsqueeze(2) * z.view({heads, 1, width})).view({heads, n, steps, width});
+  const auto own = [&](const at::Tensor& t, int64_t axis) {   // values' axis → [… head, step, width …]: those that each head reads
+    std::vector<int64_t> order;
+    for (int64_t h = 0; h < heads; ++h)
+      for (int64_t j = 0; j < steps; ++j)
+        for (int64_t w = 0; w < width; ++w) order.push_back((j * value_heads + h / group) * width + w);
+    return t.index_select(axis, at::tensor(order, at::TensorOptions().dtype(at::kLong)).to(t.device()));
+  };
+  if (value_factor.defined()) v = v * own(value_factor.narrow(0, 0, n), 1).view({n, heads, steps, width}).transpose(0, 1);
+  if (conv.defined()) {
+    const int64_t taps = conv.size(1);
+    at::Tensor kernel = own(conv, 0).view({heads, 1, steps, width, taps});
+    at::Tensor padded = at::constant_pad_nd(v, {0, 0, 0, 0, 0, taps - 1}), sum = at::zeros_like(v);
+    for (int64_t w = 0; w < taps; ++w) sum = sum + padded.narrow(1, taps - 1 - w, n) * kernel.select(4, w);
+    v = sum;
+  }
+  return at::bmm(v.reshape({heads, n, steps * width}), own(w_v, 0).view({heads, steps * width, w_v.size(1)}));
 }
 
 at::Tensor FrozenMixer::ov(int64_t head) const {

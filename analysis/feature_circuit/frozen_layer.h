@@ -26,6 +26,7 @@ struct FrozenNorm {
   // Gradients [batch, n, d] at the first n positions, from the output to the input; from hook_normalized to the input.
   at::Tensor back(const at::Tensor& g) const;
   at::Tensor back_divided(const at::Tensor& g) const;
+  FrozenNorm at(int64_t position) const;                                // that position alone
 };
 
 // out = W_o (r ⊙ A (c ⊙ conv(W_v x + b))) + b_o of one layer; x normalised.
@@ -44,6 +45,9 @@ struct FrozenMixer {
                           const std::function<at::Tensor(const at::Tensor&)>& behind, const at::Tensor& out);
   at::Tensor apply(const at::Tensor& x) const;                          // [batch, pos, d_model]
   at::Tensor back(const at::Tensor& g) const;                           // gradients at the first n positions
+
+  // Gradient g [d_model] of the output at `position` → of x by head and source: [head, position + 1, d_model].
+  at::Tensor back_heads(const at::Tensor& g, int64_t position) const;
 
   // What a head carries from one position's values to another's output, without the pattern: [d_model out, d_model in]; value
   // and output factors left out.

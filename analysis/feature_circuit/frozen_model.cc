@@ -82,6 +82,7 @@ FrozenModel::FrozenModel(const Model& model, const std::vector<int64_t>& tokens,
       return post1_.back().apply(y.unsqueeze(0)).squeeze(0) * layer.add1;
     }, out.squeeze(0)));
     if (transcoders.has(l)) seen_.read[static_cast<size_t>(l)] = got(transcoders.read_hook(l));
+    seen_.stream.push_back(got(block_point(l, "hook_resid_pre")));
   }
   seen_.last = got("unembed.hook_in");
   unembed_ = model.weights().get(c.tied_unembedding ? "embed.weight" : "unembed.weight");
@@ -257,7 +258,11 @@ void FrozenModel::collect(int64_t into, const at::Tensor& g, const std::vector<i
   }
 }
 
-std::vector<std::vector<float>> FrozenModel::attribute(const std::vector<int64_t>& targets) const {
+std::vector<std::vector<float>> FrozenModel::attribute(const std::vector<int64_t>& targets) const { return attribute(targets, {}); }
+
+std::vector<float> FrozenModel::attribute_direction(const at::Tensor& direction) const { return attribute({nodes_->logit(0)}, direction)[0]; }
+
+std::vector<std::vector<float>> FrozenModel::attribute(const std::vector<int64_t>& targets, const at::Tensor& direction) const {
   at::NoGradGuard no_grad;
   std::vector<std::vector<float>> rows;
   int64_t n = 0, top = 0;
@@ -272,7 +277,7 @@ std::vector<std::vector<float>> FrozenModel::attribute(const std::vector<int64_t
     for (size_t b = 0; b < targets.size(); ++b) {
       if (nodes_->layer_of(targets[b]) != layer) continue;
       if (!g.defined()) g = at::zeros({static_cast<int64_t>(targets.size()), n, embed_.size(1)}, embed_.options());
-      g[static_cast<int64_t>(b)][nodes_->position_of(targets[b])] = reading(targets[b]);
+      g[static_cast<int64_t>(b)][nodes_->position_of(targets[b])] = direction.defined() ? direction : reading(targets[b]);
     }
     return g;
   };
@@ -309,6 +314,31 @@ std::vector<std::vector<float>> FrozenModel::attribute(const std::vector<int64_t
   return rows;
 }
 
+at::Tensor FrozenModel::back_final(const at::Tensor& g, int64_t position) const { return final_norm_.at(position).back(g.unsqueeze(1)).squeeze(1); }
+
+at::Tensor FrozenModel::back_embed(const at::Tensor& g, int64_t position) const { return embed_norm_.at(position).back(g.unsqueeze(1)).squeeze(1); }
+
+at::Tensor FrozenModel::back_read(int64_t layer, const at::Tensor& g, int64_t position) const {
+  const FrozenNorm norm = ln2_[static_cast<size_t>(layer)].at(position);
+  switch (transcoders_.read_at(layer)) {
+    case ReadAt::kStream: return g;
+    case ReadAt::kDivided: return norm.back_divided(g.unsqueeze(1)).squeeze(1);
+    default: return norm.back(g.unsqueeze(1)).squeeze(1);
+  }
+}
+
+at::Tensor FrozenModel::back_skip(int64_t layer, const at::Tensor& g, int64_t position) const {
+  at::Tensor w = transcoders_.skip(layer);
+  return w.defined() ? back_read(layer, at::matmul(g, w), position) : w;
+}
+
+at::Tensor FrozenModel::back_heads(int64_t layer, const at::Tensor& g, int64_t position) const {
+  const size_t i = static_cast<size_t>(layer);
+  const double add1 = model_.config().layers[i].add1;
+  at::Tensor mixed = post1_[i].at(position).back((g * add1).view({1, 1, -1})).view({-1});
+  return ln1_[i].back(mixers_[i].back_heads(mixed, position));
+}
+
 FrozenModel::Values FrozenModel::run(const Change& change) const {
   at::NoGradGuard no_grad;
   Values out;
@@ -319,6 +349,7 @@ FrozenModel::Values FrozenModel::run(const Change& change) const {
     const size_t i = static_cast<size_t>(l);
     at::Tensor attn = post1_[i].apply(mixers_[i].apply(ln1_[i].apply(x.unsqueeze(0)))).squeeze(0) * layer.add1;
     const bool parallel = layer.wiring == Wiring::kParallel, mlp = has_point(model_, l, "hook_mlp_out");
+    out.stream.push_back(x);
     at::Tensor mid = parallel ? x : x * layer.keep1 + attn, read;
     if (transcoders_.has(l)) {
       switch (transcoders_.read_at(l)) {

@@ -42,6 +42,9 @@ class FrozenModel {
   // Rows of the adjacency: for each target (features, logits) the numbers of NodeIndex::runs(target), one after another.
   std::vector<std::vector<float>> attribute(const std::vector<int64_t>& targets) const;
 
+  // The same for a metric that reads `direction` [d] of unembed.hook_in at the last position: the numbers of runs(logit(0)).
+  std::vector<float> attribute_direction(const at::Tensor& direction) const;
+
   // A forward pass with other activations of some features (node → activation), or without parts.
   struct Change {
     std::map<int64_t, double> activations;
@@ -50,6 +53,7 @@ class FrozenModel {
   struct Values {
     std::vector<at::Tensor> read;              // a layer: [pos, d] at read_hook; undefined where there is no transcoder
     at::Tensor last;                           // unembed.hook_in [pos, d]
+    std::vector<at::Tensor> stream;            // a layer: hook_resid_pre [pos, d]
   };
   Values run(const Change& change = {}) const;
   // What the model itself gave.
@@ -59,6 +63,14 @@ class FrozenModel {
   double value(int64_t target, const Values& values) const;
 
   const std::vector<FrozenMixer>& mixers() const { return mixers_; }
+  const at::Tensor& embeddings() const { return embed_; }           // hook_embed [pos, d]
+  // One step at a time, for paths (analysis/transcoder_circuit): gradients [n, d] at chosen positions (one a row).
+  at::Tensor back_final(const at::Tensor& g, int64_t position) const;                   // unembed.hook_in → the last resid_post
+  at::Tensor back_read(int64_t layer, const at::Tensor& g, int64_t position) const;     // read_hook → where the MLP reads the stream
+  at::Tensor back_skip(int64_t layer, const at::Tensor& g, int64_t position) const;     // MLP output → stream, by the skip connection; undefined without
+  at::Tensor back_embed(const at::Tensor& g, int64_t position) const;                   // the first resid_pre → hook_embed
+  // Gradient g [d] of what joins the stream from the mixer at `position` → of hook_resid_pre by head and source: [head, position + 1, d].
+  at::Tensor back_heads(int64_t layer, const at::Tensor& g, int64_t position) const;
   // What a node adds to the MLP output of a layer at its position: [d]; features only.
   at::Tensor write(int64_t feature_node, int64_t into) const;
   const TranscoderLayers& transcoders() const { return transcoders_; }
@@ -67,6 +79,7 @@ class FrozenModel {
  private:
   void find_features(const ActivationCache& cache, const FrozenOptions& options);
   void find_logits(const at::Tensor& logits, const FrozenOptions& options);
+  std::vector<std::vector<float>> attribute(const std::vector<int64_t>& targets, const at::Tensor& direction) const;
   at::Tensor writes_from(int64_t from, int64_t into, int64_t first, int64_t count) const;
   void collect(int64_t into, const at::Tensor& g, const std::vector<int64_t>& targets, std::vector<std::vector<float>>& rows) const;
   at::Tensor read_back(int64_t layer, const at::Tensor& g) const;
