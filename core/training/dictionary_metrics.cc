@@ -51,6 +51,43 @@ void MetricsAccumulator::add(const at::Tensor& target, const at::Tensor& out, co
   fired_.scatter_add_(0, codes.features.to(fired_.device()).reshape({-1}), on);
 }
 
+at::Tensor MetricsAccumulator::mean() const {
+  if (tokens_ == 0) return at::full_like(sum_, std::numeric_limits<double>::quiet_NaN());
+  return shift_ + sum_ / static_cast<double>(tokens_);
+}
+
+void MetricsAccumulator::merge(const MetricsAccumulator& other) {
+  if (other.sum_.sizes() != sum_.sizes() || other.fired_.sizes() != fired_.sizes())
+    throw Error(StatusCode::kInternal, "metrics of dictionaries of different sizes were put together", "dictionary metrics");
+  fired_.add_(other.fired_.to(fired_.device()));
+  if (other.tokens_ == 0) return;
+  at::Tensor shift = other.shift_.to(sum_.device()), sum = other.sum_.to(sum_.device()), sums = other.sums_.to(sum_.device()).clone();
+  if (tokens_ == 0) shift_ = shift.clone();
+  // Σ‖x − a‖² = Σ‖x − b‖² + 2 (b − a)·Σ(x − b) + n ‖b − a‖²
+  at::Tensor step = shift - shift_;
+  double n = static_cast<double>(other.tokens_);
+  sums.select(0, kShifted).add_(2 * (step * sum).sum() + n * (step * step).sum());
+  sum_.add_(sum + n * step);
+  sums_.add_(sums);
+  tokens_ += other.tokens_;
+}
+
+std::vector<at::Tensor> MetricsAccumulator::state() const {
+  at::Tensor shift = shift_.defined() ? shift_ : at::zeros_like(sum_);
+  return {shift.to(at::kCPU), sum_.to(at::kCPU), sums_.to(at::kCPU), fired_.to(at::kCPU), at::full({1}, tokens_, at::kLong)};
+}
+
+void MetricsAccumulator::set_state(const std::vector<at::Tensor>& state) {
+  if (state.size() != 5 || state[1].sizes() != sum_.sizes() || state[3].sizes() != fired_.sizes())
+    throw Error(StatusCode::kInternal, "kept metrics are of a dictionary of another size", "dictionary metrics");
+  auto own = [&](const at::Tensor& t) { return t.to(sum_.device()).clone(); };
+  tokens_ = state[4].item<int64_t>();
+  shift_ = tokens_ > 0 ? own(state[0]) : at::Tensor();
+  sum_ = own(state[1]);
+  sums_ = own(state[2]);
+  fired_ = own(state[3]);
+}
+
 DictionaryMetrics MetricsAccumulator::result() const {
   DictionaryMetrics m;
   m.tokens = tokens_;

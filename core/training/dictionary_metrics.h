@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -43,6 +44,12 @@ class MetricsAccumulator {
   DictionaryMetrics result() const;
   at::Tensor fired() const { return fired_; }          // [d_sae] int64 counts of tokens
   int64_t tokens() const { return tokens_; }
+  at::Tensor mean() const;                             // [d_out] of x so far, float64; NaN before the first token
+  // The same as if `other` had seen its tokens here.
+  void merge(const MetricsAccumulator& other);
+  // For keeping: shift [d_out], sum [d_out], sums, fired [d_sae], tokens [1], on the CPU.
+  std::vector<at::Tensor> state() const;
+  void set_state(const std::vector<at::Tensor>& state);
 
  private:
   void add_outputs(const at::Tensor& target, const at::Tensor& out);
@@ -101,7 +108,8 @@ struct SequenceLosses {
 struct LossOptions {
   int64_t from = 0;                  // as in SpliceOptions
   MixerForm form = MixerForm::kAuto;
-  bool means = true;                 // mean ablation needs one more run over the text to find the mean
+  bool means = true;                 // mean ablation too
+  std::map<std::string, at::Tensor> given_means;       // of each hook_out [width]; empty: one more run over the text finds them
   std::vector<size_t> members;       // of the set, together; empty: all
 };
 struct LossRows {

@@ -70,12 +70,12 @@ LossRows splice_losses(const Model& model, std::shared_ptr<const DictionarySet> 
   std::set<std::string> hooks;
   for (size_t i = 0; i < set->members.size(); ++i)
     if (o.members.empty() || std::find(o.members.begin(), o.members.end(), i) != o.members.end()) hooks.insert(set->members[i].config.hook_out);
-  int64_t done = 0, steps = static_cast<int64_t>(batches.size()) * (o.means ? 2 : 1);
+  int64_t done = 0, steps = static_cast<int64_t>(batches.size()) * (o.means && o.given_means.empty() ? 2 : 1);
 
   // The mean at each point over all tokens from `from` on.
-  std::map<std::string, at::Tensor> means;
+  std::map<std::string, at::Tensor> means = o.given_means;
   std::map<std::string, int64_t> counts;
-  if (o.means)
+  if (o.means && means.empty()) {
     for (const at::Tensor& tokens : batches) {
       progress.step(done++, steps, "finding the mean activations");
       HookPlan plan;
@@ -93,7 +93,8 @@ LossRows splice_losses(const Model& model, std::shared_ptr<const DictionarySet> 
         });
       model.forward(tokens, plan);
     }
-  for (auto& [hook, sum] : means) sum = sum / static_cast<double>(std::max<int64_t>(1, counts[hook]));
+    for (auto& [hook, sum] : means) sum = sum / static_cast<double>(std::max<int64_t>(1, counts[hook]));
+  }
 
   std::vector<at::Tensor> ce[4], kl[4], ce_tokens, kl_tokens;
   for (const at::Tensor& tokens : batches) {
@@ -109,7 +110,10 @@ LossRows splice_losses(const Model& model, std::shared_ptr<const DictionarySet> 
         splice(plan, set, options, o.members);
       }
       if (variant >= 2)
-        for (const std::string& hook : hooks) ablate_point(plan, hook, variant == 3 ? means[hook] : at::Tensor(), o.from);
+        for (const std::string& hook : hooks) {
+          auto m = means.find(hook);
+          ablate_point(plan, hook, variant == 3 && m != means.end() ? m->second : at::Tensor(), o.from);
+        }
       at::Tensor logits = model.forward(tokens, plan).logits;
       if (variant == 0) clean = at::log_softmax(widened(logits), -1);
       RowSums sums = row_sums(tokens, logits, variant == 0 ? at::Tensor() : clean, o.from);
