@@ -58,6 +58,8 @@ std::string name_of(const std::filesystem::path& path);
 // The folder itself where it has `marker`, else the folders below it that do, to a depth of four, in natural order ("l2"
 // before "l10"). Hidden folders and links to folders are left out. At most `most`; never throws.
 std::vector<std::filesystem::path> folders_with(const std::filesystem::path& folder, const std::string& marker, size_t most = 4096);
+// Whether there is one. A folder with a config.yaml is a whole of circuit-tracer's: what lies below belongs to that.
+bool holds(const std::string& path, const std::string& marker);
 // Reads each of them; throws kBadInput where there is none. format: its name. Members are in order of layer.
 DictionarySet read_folders(const std::string& path, const std::string& marker, const std::string& format,
                            const std::function<Dictionary(const std::filesystem::path& folder)>& read);

@@ -86,6 +86,13 @@ std::vector<fs::path> folders_with(const fs::path& folder, const std::string& ma
   return out;
 }
 
+bool holds(const std::string& path, const std::string& marker) {
+  const fs::path folder = folder_of(path, marker);
+  std::error_code ec;
+  if (fs::is_regular_file(folder / marker, ec)) return true;
+  return !fs::exists(folder / "config.yaml", ec) && !folders_with(folder, marker, 1).empty();
+}
+
 void sort_members(DictionarySet& set) {
   std::vector<std::pair<int64_t, size_t>> order;
   for (size_t i = 0; i < set.members.size(); ++i) order.push_back({layer_of_hook(set.members[i].config.hook_in), i});

@@ -17,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 constexpr const char* kWeights = "ae.pt";
 
-bool looks_like(const std::string& path) { return !folders_with(folder_of(path, kWeights), kWeights, 1).empty(); }
+bool looks_like(const std::string& path) { return holds(path, kWeights); }
 
 // encoder.weight [d_sae, d_in] and decoder.weight [d_in, d_sae], as torch.nn.Linear keeps them.
 struct Linear {

@@ -22,7 +22,7 @@ bool is_npz_file(const std::string& path) {
 }
 
 bool looks_like(const std::string& path) {
-  return is_npz_file(path) || !folders_with(folder_of(path, kFirst), kFirst, 1).empty() || !folders_with(folder_of(path, kSecond), kSecond, 1).empty();
+  return is_npz_file(path) || holds(path, kFirst) || holds(path, kSecond);
 }
 
 // What was read is said by the folders on the way alone: ".../gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71".
@@ -108,7 +108,7 @@ DictionarySet read(const std::string& path) {
     sort_members(set);
     return set;
   }
-  if (!folders_with(folder_of(path, kFirst), kFirst, 1).empty()) return read_folders(path, kFirst, "gemma_scope", read_first);
+  if (holds(path, kFirst)) return read_folders(path, kFirst, "gemma_scope", read_first);
   return read_folders(path, kSecond, "gemma_scope", read_second);
 }
 

@@ -18,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 constexpr const char* kWeights = "sae_weights.safetensors";
 
-bool looks_like(const std::string& path) { return !folders_with(folder_of(path, kWeights), kWeights, 1).empty(); }
+bool looks_like(const std::string& path) { return holds(path, kWeights); }
 
 // Old files scale codes before the decoder ("scaling_factor", fine-tuned): the factor moves into W_dec's rows.
 void take_scaling(TensorSource& source, const Json& cfg, Dictionary& d, int64_t d_sae) {

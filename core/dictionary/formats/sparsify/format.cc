@@ -17,7 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 constexpr const char* kWeights = "sae.safetensors";
 
-bool looks_like(const std::string& path) { return !folders_with(folder_of(path, kWeights), kWeights, 1).empty(); }
+bool looks_like(const std::string& path) { return holds(path, kWeights); }
 
 bool all_digits(const std::string& s) { return !s.empty() && s.size() < 9 && s.find_first_not_of("0123456789") == std::string::npos; }
 
