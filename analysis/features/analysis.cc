@@ -1,5 +1,6 @@
 // features — dashboards of a dictionary's features; definition in README.md.
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 #include <charconv>

@@ -1,6 +1,7 @@
 #include "analysis/features/corpus_scan.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 

@@ -1,10 +1,12 @@
 #include "analysis/features/decoder_reading.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
 #include <algorithm>
 
 #include "analysis/engine/layers.h"
+#include "core/model/weights.h"
 
 namespace microtome::analyses {
 namespace {
@@ -14,7 +16,7 @@ bool ends_with(const std::string& s, const std::string& end) { return s.size() >
 // Largest first, equal ones by index: topk alone leaves the order of equal numbers open.
 std::pair<at::Tensor, at::Tensor> largest(const at::Tensor& rows, int64_t count, bool smallest = false) {
   auto [value, index] = rows.topk(count, -1, !smallest, true);
-  at::Tensor by_index = index.argsort(-1);
+  at::Tensor by_index = index.argsort(-1, false);
   value = value.gather(-1, by_index);
   index = index.gather(-1, by_index);
   at::Tensor order = value.argsort(/*stable=*/true, -1, /*descending=*/!smallest);
