@@ -196,7 +196,7 @@ int features_command(const CommandLine& line) {
 
   FeatureQuery query = parse_feature_query(line.get("--search"));
   if (line.has("--sort")) set_sort(query, line.get("--sort"));
-  if (line.has("--limit")) query.limit = std::stoll(line.get("--limit"));
+  if (line.has("--limit")) query.limit = static_cast<int64_t>(std::stod(line.get("--limit")));
   else if (!line.has("--html")) query.limit = 20;
   if (one) {
     const int64_t index = number_of(line.get("--feature"), "--feature");
