@@ -205,6 +205,15 @@ Parsed parse(int argc, char** argv) {
       .choice("--from", "format of PATH (default auto)", {"auto", "saelens", "circuit_tracer", "sparsify", "dictionary_learning", "gemma_scope"})
       .option("--model", "show: a model folder that it must fit").choice("--to", "convert: format of --out", {"saelens", "circuit_tracer", "sparsify"})
       .option("--out", "convert: the folder to make").json();
+  add("features", "the feature dashboards of a run of `microtome run features`: search, look at one, label, write HTML",
+      "microtome features 3 --project sae.microtome --search 'monday density<0.01' --sort max\n"
+      "  microtome features 3 --project sae.microtome --feature 512\n"
+      "  microtome features 3 --project sae.microtome --label 512='days of the week' --html pages")
+      .words("RUN", "its number or the beginning of its key", 1, 1).option("--project", "a project file", true)
+      .option("--search", "words or \"text\" in examples and labels, token:\" the\", label:text, density>0.01, max<3, mean, index, sort:max; all must hold")
+      .option("--sort", "density, max, mean or index; with - in front the other way round").number("--limit", "at most so many (default 20; with --html all)", 1, 1e9)
+      .option("--feature", "only this one, whole").repeated("--label", "NUMBER=TEXT: a feature's label; an empty text takes it away")
+      .option("--html", "a folder for a page a feature and an index, or one file that ends in .html").json();
   add("report", "a report of runs in one file a colleague can read", "microtome report --project ioi.microtome --out ioi.html")
       .words("RUN", "runs (default: all that are done)", 0, -1).option("--project", "a project file", true)
       .choice("--format", "format (default html)", {"html", "md", "pdf"}).option("--title", "title").option("--question", "the question, one sentence")
