@@ -209,8 +209,8 @@ void Session::applyFeatureLabel(qint64 run, qint64 feature, const QString& label
   // What is in memory has the label from before: it is read anew when next asked for.
   impl_->loaded.remove(run);
   impl_->loadedOrder.removeAll(run);
-  Q_EMIT featureLabelChanged(run, feature, label);
   writeToStore(tr("Writing a label"), [=](ResultStore& s) { return s.set_feature_label(run, feature, utf8(label)); });
+  Q_EMIT featureLabelChanged(run, feature, label);
 }
 
 void Session::deleteRun(qint64 run) {

@@ -66,7 +66,7 @@ AttributionPicture pictureOf(const AttributionGraph& graph, const std::vector<ch
     node.name = attributionName(graph, static_cast<int>(i));
     node.label = shortLabel(graph, n, note);
     node.box = n.kind != Kind::kFeature || (note && !note->label.isEmpty());
-    node.score = n.kind == Kind::kLogit ? n.activation : n.influence;
+    node.score = n.influence;
     if (n.kind == Kind::kFeature && n.layer >= 0 && n.layer < static_cast<int64_t>(layers.size())) node.kind = layers[static_cast<size_t>(n.layer)];
     const QSizeF size = nodeHalfSize(node);
     half[i] = {size.width(), size.height()};
@@ -95,6 +95,7 @@ AttributionPicture pictureOf(const AttributionGraph& graph, const std::vector<ch
   }
   out.data.grid = true;
   out.data.scoreLabel = tr("weight");
+  out.data.nodeScoreLabel = tr("influence");
   out.data.help = tr("Edges: what a node adds to the pre-activation of another (or to a logit), in the model whose MLPs are replaced by transcoders and whose attention "
                      "and norms are frozen. Width: size, colour: sign.");
   return out;

@@ -280,7 +280,7 @@ QString GraphState::nodeText(int node) const {
   const GraphNode& n = data.nodes[static_cast<size_t>(node)];
   const int edgesShown = degree(node);
   QString text = plainLine(n.name, 120);
-  if (std::isfinite(n.score) && n.score != 0) text += GraphView::tr(" · %1 %2").arg(scoreName(), numberText(n.score));
+  if (std::isfinite(n.score) && n.score != 0) text += GraphView::tr(" · %1 %2").arg(data.nodeScoreLabel.isEmpty() ? scoreName() : data.nodeScoreLabel, numberText(n.score));
   text += edgesShown == 1 ? GraphView::tr(" · 1 edge shown")
                           : GraphView::tr(" · %1 edges shown").arg(countedText(edgesShown));
   if (knockedOut.count(node)) text += GraphView::tr(" · knocked out");

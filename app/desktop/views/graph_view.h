@@ -49,7 +49,7 @@ struct GraphData {
   // Centres, one a node, in units of a zoom of 1, and the stripes, lowest first: both as they are given. Empty: by rank and column.
   std::vector<QPointF> places;
   std::vector<GraphRow> rows;
-  QString scoreLabel, help;
+  QString scoreLabel, nodeScoreLabel, help;              // nodeScoreLabel empty: as scoreLabel
   bool grid = false;                   // nodes stay where rank and column put them: `dot` is not asked
   std::map<int, QString> rankNames;    // rank → "L3", at the left; ranks of one name that lie together are one stripe
 };

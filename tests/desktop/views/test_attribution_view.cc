@@ -6,7 +6,10 @@
 #include <QTextBrowser>
 #include <QUrl>
 #include <QtTest/QTest>
+#include <QAbstractScrollArea>
+#include <QElapsedTimer>
 #include <cmath>
+#include <set>
 
 #include <gtest/gtest.h>
 

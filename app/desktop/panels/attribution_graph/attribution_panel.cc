@@ -118,9 +118,14 @@ void AttributionPanel::makeBar() {
   export_ = button("graph_export", tr("Export"), tr("Save the graph as it is pruned now"));
   export_->setPopupMode(QToolButton::InstantPopup);
   auto* menu = new QMenu(export_);
-  menu->addAction(tr("Picture, SVG…"), this, [this] { graph_->canvas()->makeMenu(this)->findChild<QAction*>(QStringLiteral("save_svg"))->trigger(); });
-  menu->addAction(tr("Picture, PNG…"), this, [this] { graph_->canvas()->makeMenu(this)->findChild<QAction*>(QStringLiteral("save_png"))->trigger(); });
-  menu->addAction(tr("Edges, CSV…"), this, [this] { graph_->canvas()->makeMenu(this)->findChild<QAction*>(QStringLiteral("save_csv"))->trigger(); });
+  const auto as = [this](const char* name) {
+    QMenu* all = graph_->canvas()->makeMenu(this);
+    if (auto* action = all->findChild<QAction*>(QLatin1String(name))) action->trigger();
+    all->deleteLater();
+  };
+  menu->addAction(tr("Picture, SVG…"), this, [as] { as("save_svg"); });
+  menu->addAction(tr("Picture, PNG…"), this, [as] { as("save_png"); });
+  menu->addAction(tr("Edges, CSV…"), this, [as] { as("save_csv"); });
   menu->addAction(tr("Graph, JSON for viewers…"), this, &AttributionPanel::askWhereToSave);
   export_->setMenu(menu);
   make_ = button("graph_make", tr("New graph…"), tr("Attribute the selected prompt's next token to features of transcoders"));

@@ -56,18 +56,20 @@ void TrainingPanel::connectSession() {
     if (!cancelled) showProblem(sentence);
     else if (!stopped) showNotice(tr("Paused: the run's state is kept, Resume goes on where it was."));
     auto link = std::make_shared<QMetaObject::Connection>();
-    *link = connect(&session(), &Session::runsChanged, this, [this, link, command, facts, stopped] {
-      for (const RunRecord* r : trained_.list()) {
-        if (QString::fromStdString(r->command.empty() ? r->spec.command : r->command) != command || r->state == RunStatus::kDone) continue;
-        disconnect(*link);
-        if (stopped) {
-          session().deleteRun(r->id);
-          showNotice(tr("Run %1 is in the trash: Ctrl+Z brings it back.").arg(r->id));
-        } else {
-          if (facts) paused_[r->id] = facts;
-          list_->setChecked(r->id, true);
-        }
-        return;
+    auto looks = std::make_shared<int>(0);
+    *link = connect(&session(), &Session::runsChanged, this, [this, link, looks, command, facts, stopped] {
+      qint64 run = 0;
+      for (const RunRecord* r : trained_.list())
+        if (run == 0 && QString::fromStdString(r->command.empty() ? r->spec.command : r->command) == command && r->state != RunStatus::kDone) run = r->id;
+      // A run that ended before it was stored never comes: a later one of the same command is another.
+      if (run != 0 || ++*looks >= 3) disconnect(*link);
+      if (run == 0) return;
+      if (stopped) {
+        session().deleteRun(run);
+        showNotice(tr("Run %1 is in the trash: Ctrl+Z brings it back.").arg(run));
+      } else {
+        if (facts) paused_[run] = facts;
+        list_->setChecked(run, true);
       }
     });
   });
