@@ -144,13 +144,13 @@ class CoreEngine final : public Engine {
     return make_circuit_meter(loaded(model), dataset, options);
   }
 
-  void write_dictionaries(const AnalysisResult& result, const std::vector<std::string>& names, const std::string& folder) override {
-    write_trained_dictionaries(result, names, folder);
-  }
-
   RunOutcome run(const OpenModel& model, const Dataset& dataset, const RunSettings& settings, ResultStore* store,
                  Progress& progress, const PreviewFn& preview) override {
     return run_analysis(known_.registry, loaded(model), dataset, settings, store, progress, preview);
+  }
+
+  void write_dictionaries(const AnalysisResult& result, const std::vector<std::string>& names, const std::string& folder) override {
+    write_trained_dictionaries(result, names, folder);
   }
 
  private:
