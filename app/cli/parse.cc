@@ -197,6 +197,15 @@ Parsed parse(int argc, char** argv) {
       .option("--edges", "show: how many edges (default 20, all with --json)")
       .choice("--format", "form of --out (default: by its ending, else mib)", {"mib", "dot", "svg", "graphml", "csv"})
       .flag("--all-edges", "dot, graphml: also edges outside the circuit").option("--out", "the file to write").json();
+  add("features", "the feature dashboards of a run of `microtome run features`: search, look at one, label, write HTML",
+      "microtome features 3 --project sae.microtome --search 'monday density<0.01' --sort max\n"
+      "  microtome features 3 --project sae.microtome --feature 512\n"
+      "  microtome features 3 --project sae.microtome --label 512='days of the week' --html pages")
+      .words("RUN", "its number or the beginning of its key", 1, 1).option("--project", "a project file", true)
+      .option("--search", "words or \"text\" in examples and labels, token:\" the\", label:text, density>0.01, max<3, mean, index, sort:max; all must hold")
+      .option("--sort", "density, max, mean or index; with - in front the other way round").number("--limit", "at most so many (default 20; with --html all)", 1, 1e9)
+      .option("--feature", "only this one, whole").repeated("--label", "NUMBER=TEXT: a feature's label; an empty text takes it away")
+      .option("--html", "a folder for a page a feature and an index, or one file that ends in .html").json();
   add("dictionary", "sparse dictionaries (SAEs, transcoders) in files: look at them, convert them",
       "microtome dictionary show my-sae --model resources/models/zoo-llama\n"
       "  microtome dictionary convert my-transcoders --to circuit_tracer --out for-circuit-tracer")

@@ -5,6 +5,7 @@
 
 #include "app/report/array_view.h"
 #include "app/report/artifact_html.h"
+#include "app/report/feature_html.h"
 #include "app/report/html.h"
 #include "app/report/markdown.h"
 #include "app/report/report.h"
@@ -181,6 +182,7 @@ std::string artifact_md(const Artifact& a, const ViewContext& context) {
     return out + "\n";
   }
   if (const auto* c = std::get_if<Circuit>(&a)) return out + circuit_md(*c);
+  if (const auto* f = std::get_if<FeatureSet>(&a)) return out + features_md(*f);
   return out;
 }
 
