@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "app/report/attribution_svg.h"
 #include "app/report/circuit_svg.h"
 #include "app/report/svg_heatmap.h"
 #include "core/base/sha256.h"
@@ -190,7 +191,7 @@ std::string style_sheet() {
     std::string n = std::to_string(i);
     out += ".l" + n + "{stroke:var(--c" + n + ")}.f" + n + "{fill:var(--c" + n + ")}\n";
   }
-  return out + circuit_style();
+  return out + circuit_style() + attribution_style();
 }
 
 const std::string& script() { return kScript; }
