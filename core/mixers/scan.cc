@@ -4,8 +4,8 @@
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <c10/core/impl/DeviceGuardImplInterface.h>
-#include <dlfcn.h>
 
+#include "core/model/kernel_library.h"
 #include "kernels/scan/scan.h"
 
 namespace microtome::mixers {
@@ -16,28 +16,10 @@ struct CudaScan {
   std::string why_not;
 };
 
-// The library of kernels lies beside the file that holds this function, or one folder above (tests); nothing else is searched.
 const CudaScan& cuda_scan() {
   static const CudaScan found = [] {
     CudaScan out;
-#ifndef MICROTOME_KERNELS
-    out.why_not = "this build has no CUDA kernels";
-#else
-    Dl_info info{};
-    std::string folder = ".";
-    if (dladdr(reinterpret_cast<void*>(&scan_missing), &info) && info.dli_fname) {
-      folder = info.dli_fname;
-      const size_t slash = folder.rfind('/');
-      folder = slash == std::string::npos ? "." : folder.substr(0, slash);
-    }
-    for (const std::string& place : {folder, folder + "/.."}) {
-      void* library = dlopen((place + "/libmicrotome_kernels.so").c_str(), RTLD_NOW | RTLD_LOCAL);
-      if (!library) continue;
-      out.start = reinterpret_cast<kernels::ScanCuda>(dlsym(library, kernels::kScanCudaSymbol));
-      if (out.start) break;
-    }
-    if (!out.start) out.why_not = "libmicrotome_kernels.so is not beside the program";
-#endif
+    out.start = reinterpret_cast<kernels::ScanCuda>(kernel_function(kernels::kScanCudaSymbol, &out.why_not));
     return out;
   }();
   return found;

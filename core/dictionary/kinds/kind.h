@@ -21,6 +21,7 @@ struct LossSettings {
   std::string sparsity = "step";             // jumprelu: "step" counts active features, "tanh" sums tanh(scale · f · ‖W_dec‖)
   double tanh_scale = 4, bandwidth = 0.001;
   double pre_act = 0;                        // jumprelu: of Σ relu(θ - pre) over dead features
+  at::ScalarType products = at::kFloat;      // type of matrix products; sums, losses and masters stay as they are
   double aux = 1;                            // topk, batchtopk, matryoshka: of the loss that dead features take the residual with
   at::Tensor dead;                           // [d_sae] bool; undefined: none
 };
@@ -29,6 +30,7 @@ struct LossResult {
   at::Tensor loss;                           // scalar: the sum of the parts
   std::vector<std::pair<std::string, at::Tensor>> parts;   // "mse_loss", "l1_loss" …: SAELens's names
   at::Tensor pre, codes, out;                // [n, d_sae], [n, d_sae], [n, d_out]
+  at::Tensor opened;                         // gated: relu of the gates' pre-activations [n, d_sae]
 };
 
 class DictionaryKind {
@@ -42,8 +44,12 @@ class DictionaryKind {
   // Inference: x as the encoder reads it (normalised, b_dec taken off) → codes. pre: see Dictionary::encode.
   virtual at::Tensor encode(const Dictionary& d, const at::Tensor& x, at::Tensor* pre) const = 0;
   // Training, the naive form: the definition, differentiable through autograd. x [n, d_in] is normalised already, target
-  // [n, d_out]: for an SAE the same.
-  virtual LossResult loss(const Dictionary& d, const at::Tensor& x, const at::Tensor& target, const LossSettings& s) const = 0;
+  // [n, d_out]: for an SAE the same. Loss = mean squared error (summed over width, mean over tokens) and what the kind adds.
+  LossResult loss(const Dictionary& d, const at::Tensor& x, const at::Tensor& target, const LossSettings& s) const;
+  // Its two parts, for losses over several dictionaries. activate: fills pre and codes, and gives the codes in W_dec's own
+  // units; penalise: appends parts, with r.out there.
+  virtual at::Tensor activate(const Dictionary& d, const at::Tensor& x, const LossSettings& s, LossResult& r) const = 0;
+  virtual void penalise(const Dictionary& d, const at::Tensor& x, const at::Tensor& target, const at::Tensor& codes, const LossSettings& s, LossResult& r) const = 0;
   // The form in which it is used: thresholds of a batch-wise choice made fixed, and the like. threshold: the running mean of
   // the smallest active value (batchtopk, matryoshka).
   virtual Dictionary inference_form(const Dictionary& d, double threshold) const { return d; }
