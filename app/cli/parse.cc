@@ -55,11 +55,11 @@ class Builder {
     return *this;
   }
   // Words of which the first is one of these; they stand in the usage line as NAME CIRCUIT….
-  Builder& first_word(const std::string& name, const std::string& help, std::vector<std::string> values) {
+  Builder& first_word(const std::string& name, const std::string& help, std::vector<std::string> values, const char* rest = "CIRCUIT", const char* about = "one circuit or more") {
     sub_->add_option_function<std::string>(name, [this](const std::string& v) { line_.words.insert(line_.words.begin(), v); }, help)
         ->required()->check(CLI::IsMember(values));
     sub_->add_option_function<std::vector<std::string>>(
-            "CIRCUIT", [this](const std::vector<std::string>& v) { line_.words.insert(line_.words.end(), v.begin(), v.end()); }, "one circuit or more")
+            rest, [this](const std::vector<std::string>& v) { line_.words.insert(line_.words.end(), v.begin(), v.end()); }, about)
         ->required()->expected(1, -1);
     return *this;
   }
@@ -177,11 +177,12 @@ Parsed parse(int argc, char** argv) {
       .flag("--dry-run", "only say what would go").json();
   add("export", "a result in another format", "microtome export 3 --project ioi.microtome --format csv --out patching.csv")
       .words("RUN", "its number or the beginning of its key", 1, 1).option("--project", "a project file", true)
-      .choice("--format", "format (default json)", {"json", "csv", "safetensors", "dot", "svg", "graphml", "mib", "neuronpedia"})
-      .option("--artifact", "only this table, array map, circuit or graph of the run")
+      .choice("--format", "format (default json)", {"json", "csv", "safetensors", "dot", "svg", "graphml", "mib", "neuronpedia", "saelens", "circuit_tracer", "sparsify"})
+      .option("--artifact", "only this table, array map, circuit, graph or dictionary of the run")
       .option("--max-size", "neuronpedia: megabytes the file may have; the weakest links are left out (default 20)")
-      .option("--slug", "neuronpedia: the graph's name there").option("--scan", "neuronpedia: the model's name there (gemma-2-2b)").flag("--all-edges", "dot, graphml: also edges outside the circuit")
-      .option("--out", "the file to write, or the folder: for csv, and where a run holds several circuits", true);
+      .option("--slug", "neuronpedia: the graph's name there").option("--scan", "neuronpedia: the model's name there (gemma-2-2b)")
+      .flag("--all-edges", "dot, graphml: also edges outside the circuit")
+      .option("--out", "the file to write, or the folder: for csv, dictionaries, and where a run holds several circuits", true);
   add("circuit", "operations on circuits: files in the MIB form (JSON), or runs of a project",
       "microtome circuit top eap.json --n 100 --prune --out small.json\n"
       "  microtome circuit threshold 3 --project ioi.microtome --at 0.01 --out small.svg\n"
@@ -199,6 +200,14 @@ Parsed parse(int argc, char** argv) {
       .option("--edges", "show: how many edges (default 20, all with --json)")
       .choice("--format", "form of --out (default: by its ending, else mib)", {"mib", "dot", "svg", "graphml", "csv"})
       .flag("--all-edges", "dot, graphml: also edges outside the circuit").option("--out", "the file to write").json();
+  add("dictionary", "sparse dictionaries (SAEs, transcoders) in files: look at them, convert them",
+      "microtome dictionary show my-sae --model resources/models/zoo-llama\n"
+      "  microtome dictionary convert my-transcoders --to circuit_tracer --out for-circuit-tracer")
+      .first_word("OPERATION", "show: kind, sizes, points, norms and thresholds; convert: into another format (--to, --out)", {"show", "convert"}, "PATH",
+                  "a folder or file of SAELens, circuit-tracer, sparsify, dictionary_learning or Gemma Scope; or a folder of such folders")
+      .choice("--from", "format of PATH (default auto)", {"auto", "saelens", "circuit_tracer", "sparsify", "dictionary_learning", "gemma_scope"})
+      .option("--model", "show: a model folder that it must fit").choice("--to", "convert: format of --out", {"saelens", "circuit_tracer", "sparsify"})
+      .option("--out", "convert: the folder to make").json();
   add("report", "a report of runs in one file a colleague can read", "microtome report --project ioi.microtome --out ioi.html")
       .words("RUN", "runs (default: all that are done)", 0, -1).option("--project", "a project file", true)
       .choice("--format", "format (default html)", {"html", "md", "pdf"}).option("--title", "title").option("--question", "the question, one sentence")

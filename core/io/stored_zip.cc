@@ -16,7 +16,7 @@ constexpr uint64_t kMaxComment = 65535;
 
 class Archive {
  public:
-  Archive(std::span<const uint8_t> bytes, const std::string& where) : bytes_(bytes), where_(where) {}
+  Archive(std::span<const uint8_t> bytes, const std::string& where, const std::string& todo) : bytes_(bytes), where_(where), todo_(todo) {}
 
   std::map<std::string, std::span<const uint8_t>> read() {
     const Directory d = directory();
@@ -44,7 +44,7 @@ class Archive {
                 "the file may be cut short; download it again");
   }
   [[noreturn]] void unsupported(const std::string& what) const {
-    throw Error(StatusCode::kUnsupported, "the zip archive " + what, where_, "save the model again with torch.save");
+    throw Error(StatusCode::kUnsupported, "the zip archive " + what, where_, todo_);
   }
 
   void need(uint64_t at, uint64_t n, uint64_t end, const char* what) const {
@@ -102,7 +102,7 @@ class Archive {
     const std::string name = text(at + kMemberBytes, name_bytes);
     widen(at + kMemberBytes + name_bytes, extra_bytes, size, packed, local);
     if (flags & 1) unsupported("has the encrypted member " + in_quotes(name));
-    if (method != 0) unsupported("has the compressed member " + in_quotes(name) + "; torch.save stores them as they are");
+    if (method != 0) unsupported("has the compressed member " + in_quotes(name) + ", and only stored ones are read");
     if (packed != size) bad("member " + in_quotes(name) + " has two sizes");
     need(local, kLocalBytes, d.begin, "a member");
     if (!has(local, 0x04034b50)) bad("member " + in_quotes(name) + " is not where the directory says");
@@ -144,13 +144,14 @@ class Archive {
 
   std::span<const uint8_t> bytes_;
   const std::string& where_;
+  const std::string& todo_;
 };
 
 }  // namespace
 
-std::map<std::string, std::span<const uint8_t>> read_stored_zip(std::span<const uint8_t> archive,
-                                                                const std::string& where) {
-  return Archive(archive, where).read();
+std::map<std::string, std::span<const uint8_t>> read_stored_zip(std::span<const uint8_t> archive, const std::string& where,
+                                                                const std::string& todo) {
+  return Archive(archive, where, todo).read();
 }
 
 }  // namespace microtome

@@ -11,8 +11,8 @@ namespace microtome {
 
 // Member name → its bytes. The directory at the end counts; members lie apart, before it. Checksums are not read: that
 // would read every weight. Throws Error(kBadInput) for a damaged archive, Error(kUnsupported) for compressed, encrypted
-// or split ones.
-std::map<std::string, std::span<const uint8_t>> read_stored_zip(std::span<const uint8_t> archive,
-                                                                const std::string& where);
+// or split ones, with what to do about it.
+std::map<std::string, std::span<const uint8_t>> read_stored_zip(std::span<const uint8_t> archive, const std::string& where,
+                                                                const std::string& todo = "save the model again with torch.save");
 
 }  // namespace microtome

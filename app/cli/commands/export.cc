@@ -8,6 +8,8 @@
 #include "app/cli/commands/commands.h"
 #include "app/report/attribution_svg.h"
 #include "app/report/project_report.h"
+#include "core/dictionary/formats/format.h"
+#include "core/dictionary/stored.h"
 #include "core/io/attribution_file.h"
 #include "core/io/safetensors.h"
 #include "core/store/result_json.h"
@@ -54,6 +56,20 @@ void export_csv(const AnalysisResult& result, const std::string& artifact, const
       for (const NamedArray& n : m->arrays) folder.write(m->name + "." + n.name, ".csv", arrays_to_csv(n));
   }
   folder.say();
+}
+
+void export_dictionaries(const RunRecord& r, AnalysisResult result, const std::string& format, const std::string& artifact, const std::string& out) {
+  if (!artifact.empty()) std::erase_if(result.artifacts, [&](const Artifact& a) { return artifact_name(a) != artifact; });
+  bool any = false;
+  for (const Artifact& a : result.artifacts)
+    if (const auto* m = std::get_if<TensorMap>(&a)) any = any || is_dictionary(*m);
+  const std::string run = "run " + std::to_string(r.id);
+  if (!any)
+    throw Error(artifact.empty() ? StatusCode::kUnsupported : StatusCode::kNotFound, run + " holds no dictionary" + (artifact.empty() ? ", which '" + format + "' describes" : " '" + artifact + "'"), "export",
+                artifact.empty() ? "use --format json, csv or safetensors" : "`microtome show " + std::to_string(r.id) + "` lists what it holds");
+  const DictionarySet set = dictionaries_of(result, run);
+  write_dictionaries(set, format, out);
+  std::fprintf(stderr, "%s: %zu %s\n", out.c_str(), set.members.size(), set.members.size() == 1 ? "dictionary" : "dictionaries");
 }
 
 void export_circuits(const CommandLine& line, ResultStore& store, const RunRecord& r, const AnalysisResult& result, const std::string& format) {
@@ -127,7 +143,7 @@ std::string graph_text(const CommandLine& line, const RunRecord& r, const Analys
 // The graphs of a run that can be written so; false: it holds none.
 bool export_graphs(const CommandLine& line, const RunRecord& r, const AnalysisResult& result, const std::string& format) {
   const std::vector<const AttributionGraph*> graphs = graphs_of(result, line.get("--artifact"));
-  if (graphs.empty() || format == "mib") return false;
+  if (graphs.empty() || (format != "neuronpedia" && format != "dot" && format != "svg" && format != "graphml")) return false;
   const std::string out = line.get("--out");
   if (graphs.size() == 1) {
     check(write_text_file(out, graph_text(line, r, result, *graphs[0], format)));
@@ -164,6 +180,9 @@ int export_command(const CommandLine& line) {
     export_csv(result, artifact, out);
     return 0;
   } else if (export_graphs(line, r, result, format)) {
+    return 0;
+  } else if (format == "saelens" || format == "circuit_tracer" || format == "sparsify") {
+    export_dictionaries(r, std::move(result), format, artifact, out);
     return 0;
   } else if (format == "neuronpedia") {
     throw Error(StatusCode::kUnsupported, "run " + std::to_string(r.id) + " holds no attribution graph, which 'neuronpedia' describes", "export", "use --format json, csv or safetensors");
