@@ -178,7 +178,10 @@ Parsed parse(int argc, char** argv) {
   add("export", "a result in another format", "microtome export 3 --project ioi.microtome --format csv --out patching.csv")
       .words("RUN", "its number or the beginning of its key", 1, 1).option("--project", "a project file", true)
       .choice("--format", "format (default json)", {"json", "csv", "safetensors", "dot", "svg", "graphml", "mib", "neuronpedia", "saelens", "circuit_tracer", "sparsify"})
-      .option("--artifact", "only this table, array map, circuit or dictionary of the run").flag("--all-edges", "dot, graphml: also edges outside the circuit")
+      .option("--artifact", "only this table, array map, circuit, graph or dictionary of the run")
+      .option("--max-size", "neuronpedia: megabytes the file may have; the weakest links are left out (default 20)")
+      .option("--slug", "neuronpedia: the graph's name there").option("--scan", "neuronpedia: the model's name there (gemma-2-2b)")
+      .flag("--all-edges", "dot, graphml: also edges outside the circuit")
       .option("--out", "the file to write, or the folder: for csv, dictionaries, and where a run holds several circuits", true);
   add("circuit", "operations on circuits: files in the MIB form (JSON), or runs of a project",
       "microtome circuit top eap.json --n 100 --prune --out small.json\n"
