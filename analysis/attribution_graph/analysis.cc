@@ -223,7 +223,10 @@ AnalysisResult Run::finish(const std::vector<std::vector<NamedArray>>& items) {
     out.artifacts.push_back(picture.numbers());
   }
   const auto add = [&](const char* name, const std::vector<double>& v, const char* unit, const char* help) {
-    out.summary.push_back(engine::summarise(name, v, unit, help, input_.seed));
+    std::vector<double> known;                 // a correlation of fewer than three edges is none
+    for (double x : v)
+      if (!std::isnan(x)) known.push_back(x);
+    if (!known.empty()) out.summary.push_back(engine::summarise(name, known, unit, help, input_.seed));
   };
   add("replacement_score", replacement, "", "token influence over token and error influence");
   add("completeness_score", completeness, "", "share of what nodes receive that comes from features and tokens, weighted by influence");

@@ -25,6 +25,17 @@ std::shared_ptr<const DictionarySet> read_set(const AnalysisInput& input, const 
   auto out = std::make_shared<DictionarySet>();
   out->name = set.name;
   out->format = set.format;
+  // A file that does not say where it belongs.
+  const std::string hook = input.params.get_string("hook", ""), hook_out = input.params.get_string("hook_out", "");
+  if (!hook.empty() || !hook_out.empty()) {
+    if (set.members.size() > 1)
+      throw Error(StatusCode::kBadInput, "a point is named for " + std::to_string(set.members.size()) + " dictionaries", "param hook", "name one dictionary, or no point");
+    DictionaryConfig& c = set.members[0].config;
+    if (!hook.empty()) c.hook_in = HookCatalogue::canonical(hook);
+    if (!c.transcoder) c.hook_out = c.hook_in;
+    else if (!hook_out.empty()) c.hook_out = HookCatalogue::canonical(hook_out);
+    set.layers[0] = layer_of_hook(c.hook_in);
+  }
   for (size_t i : order) {
     check_against_model(set.members[i], input.model, {});   // throws where hook and widths do not fit
     out->members.push_back(std::move(set.members[i]));

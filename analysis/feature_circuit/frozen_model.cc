@@ -163,10 +163,7 @@ void FrozenModel::find_features(const ActivationCache& cache, const FrozenOption
     at::Tensor out = wide(cache.get(block_point(l, "hook_mlp_out")).select(0, 0)), constant = at::zeros_like(embed_);
     at::Tensor rest = out - sum;
     if (transcoders_.has(l)) {
-      const Dictionary& d = transcoders_.at(l);
-      at::Tensor b = d.weight("b_dec");
-      if (d.config.normalize == "expected_average_only_in") b = b / d.config.norm_factor;
-      constant = b.expand_as(embed_).contiguous();
+      constant = transcoders_.at(l).weight("b_dec").expand_as(embed_).contiguous();
       rest = rest - constant;
       if (at::Tensor w = transcoders_.skip(l); w.defined()) rest = rest - at::matmul(seen_.read[static_cast<size_t>(l)], w.t());
     }

@@ -79,14 +79,14 @@ at::Tensor TranscoderLayers::encoders(int64_t layer, const at::Tensor& features)
 at::Tensor TranscoderLayers::writes_of(int64_t from, int64_t into, const at::Tensor& features) const {
   const Dictionary& d = at(from);
   at::Tensor rows = into == from ? d.weight("W_dec").index_select(0, features) : d.weight("W_dec_later").select(0, into - from - 1).index_select(0, features);
-  if (d.config.rescale_acts_by_decoder_norm) rows = rows / d.weight("W_dec").index_select(0, features).norm(2, {1}, true).clamp_min(1e-30);
-  if (d.config.normalize == "expected_average_only_in") rows = rows / d.config.norm_factor;
+  if (d.config.rescale_acts_by_decoder_norm) rows = rows / d.weight("W_dec").index_select(0, features).norm(2, {1}, true).clamp_min(1e-12);
   return rows;
 }
 
 at::Tensor TranscoderLayers::skip(int64_t layer) const {
-  // With a factor on the input, the output is divided by it: the skip connection is the same without.
-  return has(layer) && at(layer).has("W_skip") ? at(layer).weight("W_skip") : at::Tensor();
+  if (!has(layer) || !at(layer).config.skip) return {};
+  const Dictionary& d = at(layer);
+  return d.config.normalize == "expected_average_only_in" ? d.weight("W_skip") * d.config.norm_factor : d.weight("W_skip");
 }
 
 }  // namespace microtome::feature_circuit

@@ -98,9 +98,8 @@ class Run : public AnalysisRun {
     } else {
       candidates_ = read_numbers(which, options_.d_sae);
     }
-    const DictionaryConfig& c = dictionary_.config;
-    const std::string out_hook = !c.transcoder ? scan_.hook() : c.hook_out;
-    way_ = way_to_residual(input.model, HookCatalogue::canonical(out_hook), c.d_out);
+    doubt_ = check_against_model(dictionary_, input.model, input.weights_hash);
+    way_ = way_to_residual(input.model, HookCatalogue::canonical(dictionary_.config.hook_out), dictionary_.config.d_out);
     blocks_ = static_cast<int64_t>(scan_.blocks().size());
   }
 
@@ -121,6 +120,8 @@ class Run : public AnalysisRun {
 
   std::vector<NamedArray> run_item(int64_t item, Progress& progress) override {
     at::NoGradGuard no_grad;
+    if (!doubt_.empty() && !said_) progress.warn(doubt_);
+    said_ = true;
     if (item < blocks_) {
       const CorpusScan::Block& block = scan_.blocks()[static_cast<size_t>(item)];
       return parts_.first->scan(scan_, block, static_cast<double>(block.tokens) / static_cast<double>(scan_.tokens()), batch_, progress);
@@ -203,7 +204,10 @@ class Run : public AnalysisRun {
     const std::string& given = input_.params.get_string("hook");
     const std::string name = given.empty() ? dictionary_.config.hook_in : given;
     if (name.empty()) throw Error(StatusCode::kBadInput, "the dictionary does not say which point it reads", "param hook", "name it: --hook blocks.3.hook_resid_post");
-    return HookCatalogue::canonical(name);
+    DictionaryConfig& c = dictionary_.config;
+    c.hook_in = HookCatalogue::canonical(name);
+    if (!c.transcoder) c.hook_out = c.hook_in;
+    return c.hook_in;
   }
   Corpus corpus() {
     const Params& p = input_.params;
@@ -223,6 +227,7 @@ class Run : public AnalysisRun {
   bool only_alive_ = false;
   WayToResidual way_;
   std::string doubt_;                  // of the dictionary's fit to the model
+  bool said_ = false;
   int64_t blocks_ = 0, batch_ = 8;
   Parts parts_;
 };

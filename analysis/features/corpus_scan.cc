@@ -42,7 +42,7 @@ CorpusScan::CorpusScan(const AnalysisInput& input, const Dictionary& dictionary,
   const std::optional<int64_t> start = input.tokenizer ? input.tokenizer->bos_id() : std::nullopt;
   for (const auto& ids : corpus_.sequences) {
     first_token_.push_back(first_token_.back() + static_cast<int64_t>(ids.size()));
-    skips_.push_back(skip_start && start && !ids.empty() && ids[0] == *start);
+    skips_.push_back(skip_start && (corpus_.starts || (start && !ids.empty() && ids[0] == *start)));
   }
   if (tokens() == 0) throw Error(StatusCode::kBadInput, "the corpus has no tokens", "param corpus", "give a longer text or a smaller `length`");
   const int64_t least = std::max(kLeastBlock, (tokens() + kMostBlocks - 1) / kMostBlocks), count = static_cast<int64_t>(corpus_.sequences.size());

@@ -178,7 +178,10 @@ Parsed parse(int argc, char** argv) {
   add("export", "a result in another format", "microtome export 3 --project ioi.microtome --format csv --out patching.csv")
       .words("RUN", "its number or the beginning of its key", 1, 1).option("--project", "a project file", true)
       .choice("--format", "format (default json)", {"json", "csv", "safetensors", "dot", "svg", "graphml", "mib", "neuronpedia", "saelens", "circuit_tracer", "sparsify"})
-      .option("--artifact", "only this table, array map, circuit or dictionary of the run").flag("--all-edges", "dot, graphml: also edges outside the circuit")
+      .option("--artifact", "only this table, array map, circuit, graph or dictionary of the run")
+      .option("--max-size", "neuronpedia: megabytes the file may have; the weakest links are left out (default 20)")
+      .option("--slug", "neuronpedia: the graph's name there").option("--scan", "neuronpedia: the model's name there (gemma-2-2b)")
+      .flag("--all-edges", "dot, graphml: also edges outside the circuit")
       .option("--out", "the file to write, or the folder: for csv, dictionaries, and where a run holds several circuits", true);
   add("circuit", "operations on circuits: files in the MIB form (JSON), or runs of a project",
       "microtome circuit top eap.json --n 100 --prune --out small.json\n"
@@ -197,14 +200,6 @@ Parsed parse(int argc, char** argv) {
       .option("--edges", "show: how many edges (default 20, all with --json)")
       .choice("--format", "form of --out (default: by its ending, else mib)", {"mib", "dot", "svg", "graphml", "csv"})
       .flag("--all-edges", "dot, graphml: also edges outside the circuit").option("--out", "the file to write").json();
-  add("dictionary", "sparse dictionaries (SAEs, transcoders) in files: look at them, convert them",
-      "microtome dictionary show my-sae --model resources/models/zoo-llama\n"
-      "  microtome dictionary convert my-transcoders --to circuit_tracer --out for-circuit-tracer")
-      .first_word("OPERATION", "show: kind, sizes, points, norms and thresholds; convert: into another format (--to, --out)", {"show", "convert"}, "PATH",
-                  "a folder or file of SAELens, circuit-tracer, sparsify, dictionary_learning or Gemma Scope; or a folder of such folders")
-      .choice("--from", "format of PATH (default auto)", {"auto", "saelens", "circuit_tracer", "sparsify", "dictionary_learning", "gemma_scope"})
-      .option("--model", "show: a model folder that it must fit").choice("--to", "convert: format of --out", {"saelens", "circuit_tracer", "sparsify"})
-      .option("--out", "convert: the folder to make").json();
   add("features", "the feature dashboards of a run of `microtome run features`: search, look at one, label, write HTML",
       "microtome features 3 --project sae.microtome --search 'monday density<0.01' --sort max\n"
       "  microtome features 3 --project sae.microtome --feature 512\n"
@@ -214,6 +209,14 @@ Parsed parse(int argc, char** argv) {
       .option("--sort", "density, max, mean or index; with - in front the other way round").number("--limit", "at most so many (default 20; with --html all)", 1, 1e9)
       .option("--feature", "only this one, whole").repeated("--label", "NUMBER=TEXT: a feature's label; an empty text takes it away")
       .option("--html", "a folder for a page a feature and an index, or one file that ends in .html").json();
+  add("dictionary", "sparse dictionaries (SAEs, transcoders) in files: look at them, convert them",
+      "microtome dictionary show my-sae --model resources/models/zoo-llama\n"
+      "  microtome dictionary convert my-transcoders --to circuit_tracer --out for-circuit-tracer")
+      .first_word("OPERATION", "show: kind, sizes, points, norms and thresholds; convert: into another format (--to, --out)", {"show", "convert"}, "PATH",
+                  "a folder or file of SAELens, circuit-tracer, sparsify, dictionary_learning or Gemma Scope; or a folder of such folders")
+      .choice("--from", "format of PATH (default auto)", {"auto", "saelens", "circuit_tracer", "sparsify", "dictionary_learning", "gemma_scope"})
+      .option("--model", "show: a model folder that it must fit").choice("--to", "convert: format of --out", {"saelens", "circuit_tracer", "sparsify"})
+      .option("--out", "convert: the folder to make").json();
   add("report", "a report of runs in one file a colleague can read", "microtome report --project ioi.microtome --out ioi.html")
       .words("RUN", "runs (default: all that are done)", 0, -1).option("--project", "a project file", true)
       .choice("--format", "format (default html)", {"html", "md", "pdf"}).option("--title", "title").option("--question", "the question, one sentence")

@@ -35,8 +35,8 @@ int gc(const CommandLine& line);
 int export_command(const CommandLine& line);
 int report(const CommandLine& line);
 int circuit_command(const CommandLine& line);
-int dictionary_command(const CommandLine& line);
 int features_command(const CommandLine& line);
+int dictionary_command(const CommandLine& line);
 int bench(const CommandLine& line);
 int demo(const CommandLine& line);
 

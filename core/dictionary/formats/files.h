@@ -88,17 +88,15 @@ void write_tensors(const std::filesystem::path& file, const NamedTensors& tensor
 Dictionary in_file_type(const Dictionary& d);        // its weights in config.dtype where that loses nothing, and the name of what they are
 std::string dtype_text(at::ScalarType type);         // "float32"
 
-// The same function without a fixed input factor ("expected_average_only_in"): the factor moves into the weights.
+// The same function without a fixed input factor ("expected_average_only_in"): the factor moves into the weights, and with
+// it, where it is not 1, the rescaling below.
 Dictionary without_norm_factor(const Dictionary& d);
 // The same function without rescaling by decoder norms: the norms move into the encoder, and the rows of W_dec have norm 1.
 Dictionary without_rescaling(const Dictionary& d);
-// Whether its codes are those of a JumpReLU: jumprelu, or a batch-wise choice made fixed.
-bool has_fixed_thresholds(const DictionaryConfig& c, bool has_threshold);
-
 std::string in_block(int64_t layer, const std::string& point);   // "blocks.3.mlp.hook_in"
 std::string after_block(const std::string& hook);                // "mlp.hook_in"; "" where it names no block
 
-// Facts of ours that a file of others has no place for, under "microtome": hooks, model, weights_hash, kind, k, nested, name.
+// Facts of ours that a file of others has no place for, under "microtome": hooks, model, weights_hash, k, nested, name.
 Json own_facts(const DictionaryConfig& c);
 void read_own_facts(const Json& object, const std::string& where, DictionaryConfig& c);
 // A text field that may be absent or null.

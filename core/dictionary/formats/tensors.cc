@@ -183,12 +183,17 @@ Dictionary in_file_type(const Dictionary& d) {
 
 Dictionary without_norm_factor(const Dictionary& d) {
   if (d.config.normalize != "expected_average_only_in") return d;
-  Dictionary out = d;
+  const double f = d.config.norm_factor;
+  Dictionary out = f == 1 ? d : without_rescaling(d);   // norms of decoders that are about to change
   out.config.normalize = "none";
   out.config.norm_factor = 1;
-  if (d.config.norm_factor == 1) return out;
-  out.weights["W_enc"] = d.weights.at("W_enc") * d.config.norm_factor;
-  for (const char* name : {"W_dec", "b_dec"}) out.weights[name] = d.weights.at(name) / d.config.norm_factor;
+  if (f == 1) return out;
+  out.weights["W_enc"] = out.weights.at("W_enc") * f;
+  if (d.config.transcoder) {               // its output has units of its own
+    if (d.config.skip) out.weights["W_skip"] = d.weights.at("W_skip") * f;
+  } else {
+    for (const char* name : {"W_dec", "b_dec"}) out.weights[name] = out.weights.at(name) / f;
+  }
   return out;
 }
 
@@ -199,12 +204,9 @@ Dictionary without_rescaling(const Dictionary& d) {
   const at::Tensor norms = d.weights.at("W_dec").norm(2, {-1});
   out.weights["W_enc"] = d.weights.at("W_enc") * norms;
   out.weights["b_enc"] = d.weights.at("b_enc") * norms;
-  out.weights["W_dec"] = d.weights.at("W_dec") / norms.clamp_min(1e-30).unsqueeze(1);
+  for (const char* name : {"W_dec", "W_dec_later"})
+    if (d.has(name)) out.weights[name] = d.weights.at(name) / norms.clamp_min(1e-12).unsqueeze(1);
   return out;
-}
-
-bool has_fixed_thresholds(const DictionaryConfig& c, bool has_threshold) {
-  return c.kind == "jumprelu" || ((c.kind == "batchtopk" || c.kind == "matryoshka") && has_threshold);
 }
 
 }  // namespace microtome::dictionary_formats

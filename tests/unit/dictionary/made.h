@@ -20,7 +20,7 @@ struct Sizes {
   int64_t d_in = 6, d_sae = 10, d_out = 6;
 };
 
-// Weights of a kind at SAELens's names; topk, batchtopk and matryoshka have k 3.
+// Weights of a kind at SAELens's names; topk has k 3.
 inline Dictionary made(const std::string& kind, bool transcoder = false, bool skip = false, double phase = 0, Sizes n = {}) {
   Dictionary d;
   DictionaryConfig& c = d.config;
@@ -33,9 +33,7 @@ inline Dictionary made(const std::string& kind, bool transcoder = false, bool sk
   c.model = "tiny";
   c.hook_in = transcoder ? "blocks.0.mlp.hook_in" : "blocks.0.hook_resid_post";
   c.hook_out = transcoder ? "blocks.0.hook_mlp_out" : c.hook_in;
-  const bool chosen = kind == "topk" || kind == "batchtopk" || kind == "matryoshka";
-  if (chosen) c.k = 3;
-  if (kind == "matryoshka") c.nested = {4, 7};
+  if (kind == "topk") c.k = 3;
   d.weights["W_enc"] = wave({n.d_in, n.d_sae}, phase + 1);
   d.weights["W_dec"] = wave({n.d_sae, n.d_out}, phase + 2);
   d.weights["b_dec"] = wave({n.d_out}, phase + 3, 0.2);
@@ -46,10 +44,7 @@ inline Dictionary made(const std::string& kind, bool transcoder = false, bool sk
   } else {
     d.weights["b_enc"] = wave({n.d_sae}, phase + 7, 0.3);
   }
-  if (kind == "jumprelu" || kind == "batchtopk" || kind == "matryoshka") {
-    d.weights["threshold"] = wave({n.d_sae}, phase + 8, 0.2).abs() + 0.1;
-    if (kind != "jumprelu") d.weights["threshold"] = at::full({n.d_sae}, 0.25, at::kFloat);
-  }
+  if (kind == "jumprelu") d.weights["threshold"] = wave({n.d_sae}, phase + 8, 0.2).abs() + 0.1;
   if (skip) d.weights["W_skip"] = wave({n.d_out, n.d_in}, phase + 9, 0.5);
   return d;
 }

@@ -131,10 +131,10 @@ TEST(DictionaryLearning, EveryClassIsReadFromItsPickle) {
   const Named biases = {{"encoder.bias", d.weight("b_enc")}, {"b_dec", d.weight("b_dec")}, {"threshold", at::full({}, -1.f)}};
   put("topk", trainer("AutoEncoderTopK"), state_dict(with(linear(d), biases), {{"k", {3}}}));
   EXPECT_EQ(expect_reads(temp, "topk", "dictionary_learning", d).config.k, 3);
-  d = made("batchtopk");
+  d = made("jumprelu");
+  d.weights["threshold"] = at::full({10}, 0.25, at::kFloat);
   put("batch", trainer("BatchTopKSAE", R"(, "k": 3)"), state_dict(with(linear(d), {{"encoder.bias", d.weight("b_enc")}, {"b_dec", d.weight("b_dec")}, {"threshold", at::full({}, 0.25f)}})));
   EXPECT_EQ(expect_reads(temp, "batch", "dictionary_learning", d).config.k, 3);
-  d = made("matryoshka");
   const Named parameters = {{"W_enc", d.weight("W_enc")}, {"W_dec", d.weight("W_dec")}, {"b_enc", d.weight("b_enc")}, {"b_dec", d.weight("b_dec")}};
   put("nested", trainer("MatryoshkaBatchTopKSAE"), state_dict(with(parameters, {{"threshold", at::full({}, 0.25f)}}), {{"k", {3}}, {"group_sizes", {4, 3, 3}}}));
   EXPECT_EQ(expect_reads(temp, "nested", "dictionary_learning", d).config.nested, (std::vector<int64_t>{4, 7}));

@@ -7,6 +7,7 @@
 
 #include "core/base/json.h"
 #include "core/dictionary/formats/format.h"
+#include "core/io/safetensors.h"
 #include "tests/load_model.h"
 #include "tests/unit/base/temp_folder.h"
 #include "tests/unit/dictionary/made.h"
@@ -86,7 +87,7 @@ struct Case {
 };
 
 TEST(RoundTrip, SaeLensHoldsEveryKindInEveryType) {
-  for (const Case& c : {Case{"standard", false, false}, {"gated", false, false}, {"topk", false, false}, {"jumprelu", false, false}, {"batchtopk", false, false}, {"matryoshka", false, false},
+  for (const Case& c : {Case{"standard", false, false}, {"gated", false, false}, {"topk", false, false}, {"jumprelu", false, false},
                         {"standard", true, false}, {"standard", true, true}, {"jumprelu", true, false}, {"jumprelu", true, true}})
     for (const at::ScalarType type : {at::kFloat, at::kBFloat16, at::kHalf, at::kDouble}) {
       SCOPED_TRACE(std::string(c.kind) + (c.transcoder ? " transcoder " : " ") + c10::toString(type));
@@ -94,6 +95,7 @@ TEST(RoundTrip, SaeLensHoldsEveryKindInEveryType) {
       for (auto& [name, w] : d.weights) w = w.to(type);
       d.config.dtype = type == at::kFloat ? "float32" : type == at::kDouble ? "float64" : type == at::kHalf ? "float16" : "bfloat16";
       d.config.weights_hash = "sha256:0123";
+      if (std::string(c.kind) == "jumprelu") d.config.k = 4, d.config.nested = {3, 7};   // what a batch-wise choice leaves behind
       const DictionarySet back = there_and_back(one(d), "saelens");
       ASSERT_EQ(back.members.size(), 1u);
       expect_same_weights(d, back.members[0]);
@@ -224,9 +226,6 @@ TEST(RoundTrip, FormsAreFoldedWhereAFormatLacksThem) {
   const Dictionary folded = there_and_back(one(rescaled), "sparsify").members[0];
   EXPECT_FALSE(folded.config.rescale_acts_by_decoder_norm);
   expect_function(folded, rescaled);
-  Dictionary batch = made("batchtopk");
-  batch.config.rescale_acts_by_decoder_norm = true;
-  expect_function(there_and_back(one(batch), "saelens").members[0], batch);
   // An input factor f: codes of f x, output divided by f.
   Dictionary scaled = made("gated");
   scaled.config.normalize = "expected_average_only_in";
@@ -237,6 +236,47 @@ TEST(RoundTrip, FormsAreFoldedWhereAFormatLacksThem) {
   const Naive want = naive(scaled, x * 2.5), got = naive(plain, x);
   EXPECT_TRUE(close(got.codes, want.codes, 1e-5, 1e-5));
   EXPECT_TRUE(close(got.out, want.out / 2.5, 1e-5, 1e-5));
+  scaled = made("jumprelu", true, true);   // a transcoder's output has units of its own
+  scaled.config.normalize = "expected_average_only_in";
+  scaled.config.norm_factor = 2.5;
+  for (const Dictionary& d : there_and_back(one(scaled), "circuit_tracer").members) {
+    const Naive t = naive(scaled, x * 2.5), u = naive(d, x);
+    EXPECT_TRUE(close(u.codes, t.codes, 1e-5, 1e-5));
+    EXPECT_TRUE(close(u.out, t.out, 1e-5, 1e-5));
+  }
+}
+
+TEST(RoundTrip, TrainingCheckpointsOfSaeLensAreReadAsTheyAreUsed) {
+  // One threshold for all, pre-activations times the decoder norms; kept by SAELens while it trains.
+  Dictionary d = made("jumprelu");
+  d.weights["threshold"] = at::full({10}, 0.75, at::kFloat);
+  TempFolder temp;
+  write_dictionaries(one(d), "saelens", temp / "a");
+  Json cfg = read_json_file(temp / "a/cfg.json").value();
+  cfg["architecture"] = "matryoshka_batchtopk";
+  cfg["k"] = 3.0;
+  cfg["rescale_acts_by_decoder_norm"] = true;
+  cfg["matryoshka_widths"] = {4, 7, 10};
+  cfg["metadata"].erase("microtome");
+  temp.put("a/cfg.json", cfg.dump());
+  auto tensors = load_tensors(temp / "a/sae_weights.safetensors");
+  tensors.erase("threshold");
+  tensors["topk_threshold"] = at::full({}, 0.75, at::kDouble);
+  std::vector<TensorToWrite> out;
+  for (const auto& [name, t] : tensors)
+    out.push_back({name, t.scalar_type() == at::kDouble ? DType::kF64 : DType::kF32, t.sizes().vec(), {static_cast<const uint8_t*>(t.const_data_ptr()), t.nbytes()}});
+  ASSERT_TRUE(write_safetensors(temp / "a/sae_weights.safetensors", out));
+  const DictionarySet set = read_dictionaries(temp / "a");
+  const Dictionary& read = set.members.at(0);
+  EXPECT_EQ(read.config.kind, "jumprelu");
+  EXPECT_EQ(read.config.k, 3);
+  EXPECT_EQ(read.config.nested, (std::vector<int64_t>{4, 7}));
+  Dictionary rescaled = d;
+  rescaled.config.rescale_acts_by_decoder_norm = true;
+  expect_function(read, rescaled);
+  const Dictionary back = there_and_back(set, "saelens").members.at(0);
+  expect_same_weights(read, back);
+  expect_same_config(read.config, back.config);
 }
 
 void expect_refused(const DictionarySet& set, const std::string& format, const std::string& part) {
@@ -254,12 +294,12 @@ void expect_refused(const DictionarySet& set, const std::string& format, const s
 TEST(RoundTrip, WhatAFormatCannotHoldIsRefusedWithTheReason) {
   expect_refused(made_cross_layer(2, false), "saelens", "no cross-layer transcoders");
   expect_refused(one(made("topk", true)), "saelens", "'topk' transcoder");
-  Dictionary open = made("batchtopk");
-  open.weights.erase("threshold");
-  expect_refused(one(open), "saelens", "no threshold yet");
-  Dictionary scaled = made("standard", true);
+  Dictionary open = made("topk");
+  open.config.kind = "batchtopk";
+  expect_refused(one(open), "saelens", "no thresholds yet");
+  Dictionary scaled = made("standard", true, true);
   scaled.config.normalize = "layer_norm";
-  expect_refused(one(scaled), "saelens", "scales its output back");
+  expect_refused(one(scaled), "saelens", "normalises what its skip connection reads");
 
   expect_refused(one(made("gated")), "circuit_tracer", "no transcoder");
   expect_refused(layers_of("gated", false, 2), "circuit_tracer", "'gated' transcoder");

@@ -124,11 +124,10 @@ std::string why_not(const DictionarySet& set) {
     const DictionaryConfig& c = d.config;
     const std::string name = "dictionary " + in_quotes(c.name);
     if (!c.transcoder) return name + " is no transcoder, and circuit-tracer puts transcoders in place of MLPs";
-    if (c.kind != "standard" && !has_fixed_thresholds(c, d.has("threshold"))) return name + " is a '" + c.kind + "' transcoder, and circuit-tracer has ReLU and JumpReLU only";
+    if (c.kind != "standard" && c.kind != "jumprelu") return name + " is a '" + c.kind + "' transcoder, and circuit-tracer has ReLU and JumpReLU only";
     if (c.d_in != c.d_out) return name + " reads " + std::to_string(c.d_in) + " numbers and writes " + std::to_string(c.d_out) + ", and circuit-tracer has one width for both";
     if (c.apply_b_dec_to_input) return name + " takes b_dec off its input, which circuit-tracer does not";
     if (c.normalize != "none" && c.normalize != "expected_average_only_in") return name + " normalises its input by '" + c.normalize + "', which circuit-tracer does not";
-    if (c.skip && c.normalize != "none" && c.norm_factor != 1) return name + " scales what its skip connection reads, which circuit-tracer does not";
     if (d.has("threshold") && d.weight("threshold").min().item<double>() < 0) return name + " has thresholds below 0, under which circuit-tracer's codes become negative";
     const std::string a = after_block(c.hook_in), b = after_block(c.hook_out);
     if (a.empty() || b.empty()) return name + " names no points of a block, which circuit-tracer's configuration needs";

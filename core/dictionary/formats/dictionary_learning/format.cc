@@ -94,14 +94,14 @@ void read_class(const std::string& name, TensorSource& s, const Json& trainer, c
     take_k(s, trainer, where, d);
     s.drop("threshold");                   // only kept for a look at it; the k largest are what counts
   } else if (name == "BatchTopKSAE") {
-    c.kind = "batchtopk";
+    c.kind = "jumprelu";                   // the form with a fixed threshold, which its encode() takes by default
     const Linear n = take_linear(s, d);
     d.weights["b_enc"] = s.take("encoder.bias", {n.d_sae});
     d.weights["b_dec"] = s.take("b_dec", {n.d_in});
     take_k(s, trainer, where, d);
     take_threshold(s, d, n.d_sae);
   } else if (name == "MatryoshkaBatchTopKSAE") {
-    c.kind = "matryoshka";
+    c.kind = "jumprelu";
     const Linear n = take_parameters(s, d);
     take_k(s, trainer, where, d);
     take_threshold(s, d, n.d_sae);

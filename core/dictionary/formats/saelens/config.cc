@@ -95,15 +95,12 @@ bool same(const DictionaryConfig& a, const DictionaryConfig& b) {
 }
 
 const char* architecture_name(const DictionaryConfig& c) {
-  const char* kind = c.kind == "batchtopk" || c.kind == "matryoshka" ? "jumprelu" : c.kind.c_str();
   for (const Architecture& a : kArchitectures)
-    if (std::string_view(a.kind) == kind && a.transcoder == c.transcoder && a.skip == (c.transcoder && c.skip)) return a.name;
+    if (a.kind == c.kind && a.transcoder == c.transcoder && a.skip == (c.transcoder && c.skip)) return a.name;
   throw Error(StatusCode::kInternal, "SAELens has no architecture for kind '" + c.kind + "'");
 }
 
 }  // namespace
-
-bool is_training(const std::string& architecture) { return architecture == "batchtopk" || architecture == "matryoshka_batchtopk"; }
 
 Parsed parse(const Json& cfg, const std::string& where) {
   Parsed out;
@@ -113,8 +110,8 @@ Parsed parse(const Json& cfg, const std::string& where) {
   if (old) read_old(cfg, where, out, normalize);
   else out.architecture = json_string(cfg, "architecture", where);
   const Architecture& a = architecture_of(out.architecture, where);
-  out.training = is_training(out.architecture);
   c.kind = a.kind;
+  out.training = c.kind == "batchtopk" || c.kind == "matryoshka";
   c.transcoder = a.transcoder;
   c.skip = a.skip;
   c.d_in = size_field(cfg, "d_in", where);
@@ -127,8 +124,8 @@ Parsed parse(const Json& cfg, const std::string& where) {
   if (normalize.empty()) normalize = json_string(cfg, "normalize_activations", "none", where);
   if (normalize != "none" && normalize != "layer_norm" && normalize != "expected_average_only_in" && normalize != "constant_norm_rescale")
     throw Error(StatusCode::kUnsupported, "field 'normalize_activations' is " + in_quotes(normalize), where, "read are none, layer_norm, expected_average_only_in and constant_norm_rescale");
-  if (c.transcoder && normalize != "none" && normalize != "expected_average_only_in")
-    throw Error(StatusCode::kUnsupported, "field 'normalize_activations' is " + in_quotes(normalize) + " in a transcoder, whose output SAELens does not scale back", where, "fold it into the weights");
+  if (c.skip && normalize != "none" && normalize != "expected_average_only_in")
+    throw Error(StatusCode::kUnsupported, "field 'normalize_activations' is " + in_quotes(normalize) + " beside a skip connection, which SAELens does not normalise", where, "fold it into the weights");
   c.normalize = normalize;                 // the factor of expected_average_only_in is not in the file: 1, as SAELens runs it
   const std::string reshape = json_string(cfg, "reshape_activations", "none", where);
   if (reshape != "none" && reshape != "hook_z") throw Error(StatusCode::kUnsupported, "field 'reshape_activations' is " + in_quotes(reshape), where, "read are none and hook_z");
@@ -153,8 +150,7 @@ Parsed parse(const Json& cfg, const std::string& where) {
   return out;
 }
 
-Json config_to_write(const Dictionary& d) {
-  const DictionaryConfig& c = d.config;
+Json config_to_write(const DictionaryConfig& c) {
   Json cfg = Json::object();
   if (c.format == "saelens") {
     const Result<Json> was = parse_json(c.extra, "the dictionary's own fields");
@@ -185,8 +181,6 @@ Json config_to_write(const Dictionary& d) {
   if (!c.model.empty()) metadata["model_name"] = c.model;
   if (!c.hook_in.empty()) metadata["hook_name"] = c.hook_in;
   if (c.transcoder && !c.hook_out.empty()) metadata["hook_name_out"] = c.hook_out;
-  if (c.kind == "batchtopk") metadata["training_architecture"] = "batchtopk";
-  if (c.kind == "matryoshka") metadata["training_architecture"] = "matryoshka_batchtopk";
   metadata["microtome"] = own_facts(c);
   cfg["architecture"] = architecture_name(c);
   cfg["d_in"] = c.d_in;
@@ -195,7 +189,7 @@ Json config_to_write(const Dictionary& d) {
   cfg["dtype"] = c.dtype;
   if (!cfg.contains("device")) cfg["device"] = "cpu";
   cfg["apply_b_dec_to_input"] = c.apply_b_dec_to_input;
-  cfg["normalize_activations"] = c.normalize == "expected_average_only_in" ? "none" : c.normalize;   // its factor moves into the weights
+  cfg["normalize_activations"] = c.normalize;
   const bool z = !c.transcoder && c.hook_in.ends_with("hook_z");
   cfg["reshape_activations"] = z ? "hook_z" : "none";
   cfg.erase("k");

@@ -18,11 +18,8 @@ struct Parsed {
 // Error(kUnsupported) naming the field.
 Parsed parse(const Json& cfg, const std::string& where);
 
-// "batchtopk", "matryoshka_batchtopk": written by training only.
-bool is_training(const std::string& architecture);
-
 // What cfg.json says of a dictionary. One that was read from this format and did not change gets its own file back; else the
 // fields that are known here are set anew and all others kept.
-Json config_to_write(const Dictionary& d);
+Json config_to_write(const DictionaryConfig& c);
 
 }  // namespace microtome::dictionary_formats::saelens

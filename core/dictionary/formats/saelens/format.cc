@@ -51,9 +51,13 @@ Dictionary read_one(const fs::path& folder) {
   if (c.skip) take("W_skip", {d_out, d_in});
   if (c.kind == "jumprelu" && source.has("log_threshold")) d.weights["threshold"] = source.take("log_threshold", {d_sae}).exp();
   else if (parsed.training) d.weights["threshold"] = at::full({d_sae}, source.number("topk_threshold"), d.weights.at("W_enc").options());
-  else if (has_fixed_thresholds(c, true)) take("threshold", {d_sae});
+  else if (c.kind == "jumprelu") take("threshold", {d_sae});
   take_scaling(source, cfg, d, d_sae);
   source.done("a '" + parsed.architecture + "' of SAELens");
+  if (parsed.training) {                   // in the form in which it is used, as SAELens itself keeps it after training
+    d = without_rescaling(d);
+    d.config.kind = "jumprelu";
+  }
   finish(d, source.where());
   return d;
 }
@@ -63,13 +67,11 @@ DictionarySet read(const std::string& path) { return read_folders(path, kWeights
 std::string why_not_one(const Dictionary& d) {
   const DictionaryConfig& c = d.config;
   const std::string name = "dictionary " + in_quotes(c.name);
-  const bool fixed = has_fixed_thresholds(c, d.has("threshold"));
   if (d.has("W_dec_later")) return name + " writes into later layers, and SAELens has no cross-layer transcoders";
-  if ((c.kind == "batchtopk" || c.kind == "matryoshka") && !fixed) return name + " has no threshold yet, and SAELens keeps a batch-wise choice as a JumpReLU";
-  if (c.transcoder && c.kind != "standard" && !fixed) return name + " is a '" + c.kind + "' transcoder, and SAELens has transcoders with ReLU and JumpReLU only";
+  if (c.kind == "batchtopk" || c.kind == "matryoshka") return name + " chooses over a batch and has no thresholds yet, and SAELens keeps such a one as a JumpReLU";
+  if (c.transcoder && c.kind != "standard" && c.kind != "jumprelu") return name + " is a '" + c.kind + "' transcoder, and SAELens has transcoders with ReLU and JumpReLU only";
   if (c.transcoder && c.apply_b_dec_to_input) return name + " is a transcoder that takes b_dec off its input, which SAELens's do not";
-  if (c.transcoder && c.normalize != "none" && c.normalize != "expected_average_only_in") return name + " is a transcoder that scales its output back, which SAELens's do not";
-  if (c.transcoder && c.skip && c.normalize != "none" && c.norm_factor != 1) return name + " scales what its skip connection reads, which SAELens's do not";
+  if (c.skip && c.normalize != "none" && c.normalize != "expected_average_only_in") return name + " normalises what its skip connection reads, which SAELens's do not";
   return {};
 }
 
@@ -80,19 +82,10 @@ std::string why_not(const DictionarySet& set) {
 }
 
 void write_one(const Dictionary& given, const std::function<fs::path(const std::string&)>& file) {
-  Dictionary d = in_file_type(given);
-  // A training checkpoint has one threshold for all features.
-  if (d.has("threshold") && !at::equal(d.weight("threshold").min(), d.weight("threshold").max()) && d.config.kind != "jumprelu") d.config.format.clear();
-  const Json cfg = saelens::config_to_write(d);
-  const std::string architecture = cfg.value("architecture", "standard");
-  const bool training = saelens::is_training(architecture);
-  d = without_norm_factor(d);
-  if (d.config.kind != "topk" && !training) d = without_rescaling(d);
-  NamedTensors out;
-  for (const auto& [name, w] : d.weights)
-    if (!(training && name == "threshold")) out.push_back({name, w});
-  if (training) out.push_back({"topk_threshold", d.weight("threshold")[0].to(at::kDouble)});
-  write_tensors(file(kWeights), out);
+  Dictionary d = without_norm_factor(in_file_type(given));
+  if (d.config.kind != "topk") d = without_rescaling(d);
+  const Json cfg = saelens::config_to_write(d.config);
+  write_tensors(file(kWeights), {d.weights.begin(), d.weights.end()});
   if (Status s = write_text_file(file("cfg.json").string(), cfg.dump(2) + "\n"); !s) throw Error(std::move(s));
 }
 

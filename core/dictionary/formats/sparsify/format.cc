@@ -105,7 +105,6 @@ std::string why_not(const DictionarySet& set) {
     if (c.kind != "topk") return name + " is of kind '" + c.kind + "', and sparsify has TopK only";
     if (c.d_in != c.d_out) return name + " reads " + std::to_string(c.d_in) + " numbers and writes " + std::to_string(c.d_out) + ", and sparsify has one width for both";
     if (c.normalize != "none" && c.normalize != "expected_average_only_in") return name + " normalises its input by '" + c.normalize + "', which sparsify does not";
-    if (c.skip && c.normalize != "none" && c.norm_factor != 1) return name + " scales what its skip connection reads, which sparsify does not";
     if (c.apply_b_dec_to_input == c.transcoder)
       return name + (c.transcoder ? " is a transcoder that takes b_dec off its input" : " does not take b_dec off its input") + ", and sparsify does so for autoencoders alone";
   }
