@@ -34,8 +34,8 @@ AnalysisResult trainingResult(const std::string& kind, double l0, double fvu) {
   series("l0", [&](double) { return l0; });
   series("fvu", [&](double x) { return fvu + 1 / (1 + x / 500); });
   series("dead", [](double x) { return x / 1e6; });
-  Table t{"training", "Final numbers", {{"hook", "", ""}, {"kind", "", ""}, {"d_sae", "", ""}, {"L0", "", ""}, {"FVU", "", ""}, {"CE recovered", "", ""}, {"dead share", "", ""}}, {}};
-  t.rows.push_back({std::string("blocks.2.hook_resid_post"), kind, int64_t{1024}, l0, fvu, 0.95, 0.01});
+  Table t{"training", "What was trained", {{"dictionary", "", ""}, {"kind", "", ""}, {"features", "", ""}, {"L0", "", ""}, {"FVU", "", ""}, {"CE recovered", "", ""}, {"dead", "", ""}}, {}};
+  t.rows.push_back({kind, kind, int64_t{1024}, l0, fvu, 0.95, 0.01});
   out.artifacts.push_back(std::move(t));
   TensorMap map{"sae", "The dictionary", {{"b_dec", {"d_out"}, {2}, std::vector<float>{1, 2}, "", ""}}, {{"config", {"{\"kind\": \"" + kind + "\", \"hook_in\": \"blocks.2.hook_resid_post\", \"hook_out\": \"blocks.2.hook_resid_post\", \"d_sae\": 1024}"}}}, {}};
   out.artifacts.push_back(std::move(map));
@@ -108,7 +108,7 @@ TEST_F(TrainingPanelTest, RunsOverEachOther) {
 TEST_F(TrainingPanelTest, ParetoAndNumbersOfAllThatIsFinished) {
   const AnalysisResult one = trainingResult("topk", 32, 0.12), two = trainingResult("topk", 64, 0.08);
   AnalysisResult sweep = trainingResult("jumprelu", 20, 0.2);
-  sweep.artifacts.push_back(Table{"pareto", "Sweep", {{"coefficient", "", ""}, {"l0", "", ""}, {"fvu", "", ""}, {"ce_recovered", "", ""}}, {{1e-3, 40.0, 0.1, 0.9}, {1e-2, 20.0, 0.2, 0.8}, {1e-1, 5.0, 0.5, 0.5}}});
+  sweep.artifacts.push_back(Table{"pareto", "Sweep", {{"l0", "", ""}, {"dictionary", "", ""}, {"L0", "features", ""}, {"FVU", "", ""}, {"CE recovered", "", ""}, {"dead", "", ""}}, {{1e-3, std::string("a"), 40.0, 0.1, 0.9, 0.0}, {1e-2, std::string("b"), 20.0, 0.2, 0.8, 0.0}, {1e-1, std::string("c"), 5.0, 0.5, 0.5, 0.0}}});
   storeRun(specOf("sae", {{"k", "32"}}), "SAE", &one);
   storeRun(specOf("sae", {{"k", "64"}}), "SAE", &two);
   const qint64 third = storeRun(specOf("transcoder", {{"sweep", "3"}}), "Transcoder", &sweep);
