@@ -90,7 +90,7 @@ FeatureSetView::FeatureSetView(QWidget* parent) : View(parent) {
   connect(list_->selectionModel(), &QItemSelectionModel::currentRowChanged, this, [this](const QModelIndex& now) {
     const FeatureSet::Feature* f = now.isValid() ? model_->feature(filter_->mapToSource(now).row()) : nullptr;
     // A search that hides the chosen one does not unset it.
-    if (f) show(f->index);
+    if (f) showFeature(f->index);
   });
   dashboard_->setNames([this](qint64 f) { return label(f); });
   connect(dashboard_, &FeatureView::featureWanted, this, [this](qint64 f) { choose(f); });
@@ -108,7 +108,7 @@ void FeatureSetView::setSet(std::shared_ptr<const FeatureSet> set) {
   model_->setSet(std::move(set));
   fitColumns();
   search();
-  if (model_->rowOf(before) >= 0) show(before);
+  if (model_->rowOf(before) >= 0) showFeature(before);
   else dashboard_->setFeature(nullptr, -1, {});
   if (before >= 0 && choose(before)) return;
   if (filter_->rowCount() > 0) list_->setCurrentIndex(filter_->index(0, 0));
@@ -145,11 +145,11 @@ bool FeatureSetView::choose(qint64 feature) {
   }
   list_->setCurrentIndex(at);
   list_->scrollTo(at, QAbstractItemView::PositionAtCenter);
-  show(feature);
+  showFeature(feature);
   return true;
 }
 
-void FeatureSetView::show(qint64 feature) {
+void FeatureSetView::showFeature(qint64 feature) {
   if (feature == this->feature() && model_->set() && dashboard_->feature() >= 0) {
     dashboard_->setFeature(model_->shared(), model_->rowOf(feature), label(feature));
     return;

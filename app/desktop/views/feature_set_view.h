@@ -48,7 +48,7 @@ class FeatureSetView : public View {
 
  private:
   void search();
-  void show(qint64 feature);
+  void showFeature(qint64 feature);
   void fitColumns();
   FeatureListModel* model_;
   FeatureListFilter* filter_;
