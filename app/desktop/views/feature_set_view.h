@@ -58,7 +58,7 @@ class FeatureSetView : public View {
   QTableView* list_;
   FeatureView* dashboard_;
   QTimer typing_;
-  bool fitted_ = false;
+  bool fitted_ = false, searching_ = false;
 };
 
 }  // namespace microtome::desktop
