@@ -247,7 +247,7 @@ TEST_F(TrainingPanelTest, AStoppedRunIsInTheTrash) {
   ASSERT_TRUE(session_->busy()) << problems_.join(QLatin1Char('\n')).toStdString();
   QTest::mouseClick(find<QPushButton>("training_stop"), Qt::LeftButton);
   ASSERT_TRUE(waitUntil([&] { return session_->trashedRuns().size() == 1; }));
-  EXPECT_EQ(rows()->rowCount(), 0);
+  EXPECT_TRUE(waitUntil([&] { return rows()->rowCount() == 0; }, 5000));
   session_->undoStack().undo();
   ASSERT_TRUE(settle());
   EXPECT_EQ(rows()->rowCount(), 1);

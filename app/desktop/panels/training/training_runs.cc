@@ -228,7 +228,10 @@ void TrainingPanel::fillRows() {
     fillNumbers(row, facts.get());
     row.resumable = r->state != RunStatus::kDone;
     const QString state = runStateText(*r);
-    row.state = r->state == RunStatus::kPartial ? tr("paused, %1").arg(state) : state;
+    // A state is kept inside an item too: a run without a whole item may be far on.
+    row.state = r->state == RunStatus::kNew || (r->state == RunStatus::kPartial && r->items_done == 0) ? tr("paused")
+                : r->state == RunStatus::kPartial                                                      ? tr("paused, %1").arg(state)
+                                                                                                       : state;
     row.tip = runModel(*r) + QStringLiteral(" · ") + longTime(r->created) + (r->note.empty() ? QString() : QStringLiteral(" · ") + labelText(r->note, 200));
     checked = checked || list_->isChecked(row.run);
     rows.push_back(std::move(row));
@@ -239,7 +242,8 @@ void TrainingPanel::fillRows() {
   list_->setRows(std::move(rows));
   // The newest is drawn until somebody chooses.
   if (any) list_->setChecked(newest, true);
-  selectKey(selected != 0 ? selected : newest);
+  selectKey(selected);
+  if (!selectedRow()) selectKey(newest);
 }
 
 void TrainingPanel::draw() {
