@@ -126,7 +126,8 @@ class Engine {
   virtual RunOutcome run(const OpenModel& model, const Dataset& dataset, const RunSettings& settings,
                          ResultStore* store, Progress& progress, const PreviewFn& preview) = 0;
 
-  // Writes dictionaries that a training run made into `folder`, in SAELens's layout, so that analyses (and others) read them there.
+  // Writes dictionaries that a training run made into `folder`, in SAELens's layout where that holds them, else sparsify's or
+  // circuit-tracer's, so that analyses (and others) read them there.
   // names: of its artifacts; empty: all of them, as one set. The folder is made; what lies in it already is kept as it is, since
   // its name says which run it came from.
   virtual void write_dictionaries(const AnalysisResult& result, const std::vector<std::string>& names, const std::string& folder) = 0;
