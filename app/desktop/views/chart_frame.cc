@@ -14,6 +14,7 @@ namespace {
 constexpr double kHalf = kGrid / 2.0;
 constexpr double kSample = 2.5 * kGrid;                // the piece of line in a legend
 constexpr int kLegendRows = 3;
+constexpr double kSmallChart = 200;
 constexpr int kTokenLetters = 12;                      // of a tick label
 
 double widest(const std::vector<ChartTick>& ticks, const QFontMetricsF& metrics) {
@@ -54,14 +55,16 @@ double placeLegend(const ChartState& state, ChartFrame& f, double left, double r
   f.legend.clear();
   if (state.data.lines.size() < 2) return top;
   const double height = std::ceil(metrics.height()) + 2;
+  // A small chart needs its room for the lines.
+  const int rows = f.size.height() < kSmallChart ? 1 : kLegendRows;
   double x = left, y = top;
   int row = 0;
   for (size_t l = 0; l < state.data.lines.size(); ++l) {
     const QString name = metrics.elidedText(plainLine(state.data.lines[l].name, 80), Qt::ElideMiddle, 22 * kGrid);
     const double width = kSample + kGrid + metrics.horizontalAdvance(name) + 2;
-    const bool full = row == kLegendRows - 1 && x + width + 9 * kGrid > right && l + 1 < state.data.lines.size();
+    const bool full = row == rows - 1 && x + width + 9 * kGrid > right && l + 1 < state.data.lines.size();
     if (x > left && (x + width > right || full)) {
-      if (row == kLegendRows - 1) {
+      if (row == rows - 1) {
         f.legend.push_back({QRectF(x, y, 9 * kGrid, height), -1,
                             ChartView::tr("+ %1 more").arg(state.data.lines.size() - l)});
         return y + height + kHalf;

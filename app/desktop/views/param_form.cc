@@ -195,7 +195,7 @@ struct ParamForm::Impl {
   QToolButton* makeBrowse(const ParamSpec& spec, QLineEdit* line, QWidget* parent) {
     auto* browse = new QToolButton(parent);
     browse->setObjectName(QStringLiteral("browse_") + QString::fromStdString(spec.name));
-    browse->setText(tr("Browse"));
+    browse->setText(QStringLiteral("…"));
     browse->setAccessibleName(tr("Look for %1 on the disk").arg(nameText(spec.name)));
     browse->setToolTip(tr("Look for it on the disk"));
     browse->setFocusPolicy(Qt::StrongFocus);
@@ -365,12 +365,11 @@ void ParamForm::setSchema(const ParamSchema& schema, const std::vector<std::stri
     column->addWidget(fold->head, 0, Qt::AlignLeft);
     column->addWidget(fold->body);
   }
-  if (further || costs) {
-    // All sections share the place of their controls.
+  if (costs && foremost.empty()) {
+    // Both sections share the place of their controls; what is folded below a few parameters takes no room from these.
     int widest = 0;
     for (const auto& f : d.fields) widest = std::max(widest, f->label ? f->label->sizeHint().width() : 0);
-    for (QGridLayout* grid : {main, further, costs})
-      if (grid) grid->setColumnMinimumWidth(0, std::max(widest, 10 * kGrid));
+    for (QGridLayout* grid : {main, costs}) grid->setColumnMinimumWidth(0, std::max(widest, 10 * kGrid));
   }
   d.column->insertWidget(0, d.content);
   d.help->setText(d.fields.empty() ? tr("Nothing to set: this analysis has no parameters.") : helpHtml(d.fields[0]->spec));

@@ -49,19 +49,18 @@ TrainingCurves::TrainingCurves(Panel& panel, QWidget* parent) : QWidget(parent) 
   which_->setObjectName(QStringLiteral("training_which"));
   which_->setAccessibleName(tr("Which curves"));
   guardWheel(which_);
-  log_ = new QCheckBox(tr("Log scale"), this);
+  log_ = new QCheckBox(tr("Log"), this);
   log_->setObjectName(QStringLiteral("training_log"));
   log_->setToolTip(tr("Values on a log scale"));
   smoothing_ = new QSlider(Qt::Horizontal, this);
   smoothing_->setObjectName(QStringLiteral("training_smoothing"));
   smoothing_->setRange(0, kSmoothSteps);
-  smoothing_->setFixedWidth(12 * kGrid);
+  smoothing_->setFixedWidth(9 * kGrid);
   smoothing_->setAccessibleName(tr("Smoothing"));
-  smoothing_->setToolTip(tr("Exponential smoothing by its half-life in points; the raw curve stays behind it"));
   guardWheel(smoothing_);
-  smoothText_ = new QLabel(this);
+  smoothText_ = new QLabel(tr("smooth"), this);
   smoothText_->setProperty("role", QStringLiteral("muted"));
-  smoothText_->setMinimumWidth(smoothText_->fontMetrics().horizontalAdvance(tr("smoothing %1").arg(500)) + 4);
+  smoothText_->setBuddy(smoothing_);
   bar->addWidget(tabs_);
   bar->addStretch(1);
   bar->addWidget(which_);
@@ -143,7 +142,8 @@ void TrainingCurves::arrange() {
 
 void TrainingCurves::smooth() {
   const double half = halfLifeAt(smoothing_->value());
-  smoothText_->setText(half > 0 ? tr("smoothing %1").arg(numberText(half, 2)) : tr("no smoothing"));
+  smoothing_->setToolTip(half > 0 ? tr("Exponential smoothing with a half-life of %1 points; the raw curve stays behind it").arg(numberText(half, 2))
+                                  : tr("Exponential smoothing by its half-life in points: off"));
   for (Curve& c : curves_) c.chart->setSmoothing(half);
 }
 

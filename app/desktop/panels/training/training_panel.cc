@@ -5,6 +5,7 @@
 #include <QComboBox>
 #include <QCompleter>
 #include <QDataStream>
+#include <QEvent>
 #include <QGuiApplication>
 #include <QHBoxLayout>
 #include <QHeaderView>
@@ -59,11 +60,11 @@ TrainingPanel::TrainingPanel(Session& session, const PanelInfo& info, QWidget* p
   right_->addWidget(curves_);
   right_->setStretchFactor(0, 0);
   right_->setStretchFactor(1, 1);
-  right_->setSizes({17 * kGrid, 50 * kGrid});
+  right_->setSizes({15 * kGrid, 52 * kGrid});
   splitter_->addWidget(right_);
   splitter_->setStretchFactor(0, 0);
   splitter_->setStretchFactor(1, 1);
-  splitter_->setSizes({36 * kGrid, 70 * kGrid});
+  splitter_->setSizes({34 * kGrid, 70 * kGrid});
   stack_->addWidget(empty_);
   stack_->addWidget(splitter_);
   body()->addWidget(stack_, 1);
@@ -200,7 +201,8 @@ void TrainingPanel::makeRuns(QWidget* parent) {
   const QFontMetrics m = table_->fontMetrics();
   header->setSectionResizeMode(QHeaderView::Interactive);
   header->setSectionResizeMode(TrainingRunList::kDictionary, QHeaderView::Stretch);
-  const int pad = 3 * kGrid;
+  const int pad = 2 * kGrid;
+  table_->viewport()->installEventFilter(this);
   table_->setColumnWidth(TrainingRunList::kRun, m.horizontalAdvance(QStringLiteral("run 123")) + pad + 2 * kGrid);
   for (int c : {TrainingRunList::kL0, TrainingRunList::kFvu, TrainingRunList::kDead}) table_->setColumnWidth(c, m.horizontalAdvance(QStringLiteral("0.0123")) + pad);
   table_->setColumnWidth(TrainingRunList::kRecovered, m.horizontalAdvance(QStringLiteral("CE rec.")) + pad);
@@ -268,6 +270,17 @@ void TrainingPanel::offerHooks() {
       completer->setCaseSensitivity(Qt::CaseInsensitive);
       line->setCompleter(completer);
     }
+}
+
+void TrainingPanel::fitColumns() {
+  // Of a narrow list the two numbers go that Numbers has too.
+  const bool narrow = table_->viewport()->width() < 70 * kGrid;
+  for (int c : {TrainingRunList::kRecovered, TrainingRunList::kDead}) table_->setColumnHidden(c, narrow);
+}
+
+bool TrainingPanel::eventFilter(QObject* object, QEvent* event) {
+  if (object == table_->viewport() && event->type() == QEvent::Resize) fitColumns();
+  return Panel::eventFilter(object, event);
 }
 
 std::vector<View*> TrainingPanel::views() const { return stack_->currentWidget() == splitter_ ? curves_->views() : std::vector<View*>(); }

@@ -37,6 +37,7 @@ class TrainingPanel : public Panel {
  protected:
   void refresh() override;
   void keyPressEvent(QKeyEvent* event) override;       // Delete: to the trash
+  bool eventFilter(QObject* object, QEvent* event) override;
 
  private:
   // A run that is computed now.
@@ -65,6 +66,7 @@ class TrainingPanel : public Panel {
   const TrainingRunList::Row* selectedRow() const;
   void selectKey(qint64 key);
   void rowChanged();
+  void fitColumns();                   // what a narrow window has room for
   void resume();
   void stop(qint64 job);
   void toTrash();
