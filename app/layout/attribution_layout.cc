@@ -6,7 +6,7 @@
 namespace microtome::layout {
 namespace {
 
-constexpr double kGap = 8, kRowGap = 8, kRankGap = 34, kLeastColumn = 44;
+constexpr double kGap = 8, kRowGap = 8, kRankGap = 34, kMostRankGap = 150, kLeastColumn = 24, kColumnGap = 3;
 constexpr int kMostSide = 8;           // nodes side by side in one place
 constexpr double kWidest = 2.1;        // width by height, about that of a canvas beside its inspector
 
@@ -70,21 +70,24 @@ AttributionPlacement place_attribution(const AttributionGraph& graph, const std:
       for (int i : logits) line[top] = std::max(line[top], 2 * half[static_cast<size_t>(i)].y);
     }
     width = height = 0;
-    for (const auto& [position, w] : columns) width += w + 2 * kGap;
+    for (const auto& [position, w] : columns) width += w + 2 * kColumnGap;
     for (const auto& [rank, count] : rows) height += static_cast<double>(count) * (line[rank] + kRowGap) + kRankGap;
     if (side == 1 || width <= kWidest * height) break;
   }
 
+  // A long text with few features is wide and low: its layers stand further apart, as far as a canvas has room.
+  double gap = kRankGap;
+  if (rows.size() > 1 && width > kWidest * height) gap = std::min(kMostRankGap, kRankGap + (width / kWidest - height) / static_cast<double>(rows.size()));
   std::map<int64_t, double> middle;
   double x = -width / 2;
   for (const auto& [position, w] : columns) {
-    middle[position] = x + kGap + w / 2;
-    x += w + 2 * kGap;
+    middle[position] = x + kColumnGap + w / 2;
+    x += w + 2 * kColumnGap;
   }
   double y = 0;
   for (const auto& [rank, count] : rows) {
     const double pitch = line[rank] + kRowGap, tall = static_cast<double>(count) * pitch;
-    out.rows.push_back({rank, y - tall / 2, y - tall - kRankGap / 2, y + kRankGap / 2});
+    out.rows.push_back({rank, y - tall / 2, y - tall - gap / 2, y + gap / 2});
     for (auto at = cells.lower_bound({rank, INT64_MIN}); at != cells.end() && at->first.first == rank; ++at) {
       const std::vector<int>& nodes = at->second;
       for (size_t from = 0; from < nodes.size(); from += static_cast<size_t>(side)) {
@@ -108,7 +111,7 @@ AttributionPlacement place_attribution(const AttributionGraph& graph, const std:
         left += 2 * h.x + 2 * kGap;
       }
     }
-    y -= tall + kRankGap;
+    y -= tall + gap;
   }
   return out;
 }

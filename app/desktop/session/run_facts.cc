@@ -89,8 +89,13 @@ QString durationText(double seconds) {
 
 int slotOfModel(const Session& session, const RunRecord& run) {
   const auto clean = [](const std::string& path) { return QDir::cleanPath(QString::fromStdString(path)); };
-  for (int slot = 0; slot < Session::kSlots; ++slot)
-    if (session.model(slot) && clean(session.model(slot)->facts().folder) == clean(run.spec.model_path)) return slot;
+  const QString stored = clean(run.spec.model_path);
+  for (int slot = 0; slot < Session::kSlots; ++slot) {
+    if (!session.model(slot)) continue;
+    const QString open = clean(session.model(slot)->facts().folder);
+    // A command line may have named the folder from where it stood.
+    if (open == stored || (!stored.isEmpty() && QDir::isRelativePath(stored) && open.endsWith(QLatin1Char('/') + stored))) return slot;
+  }
   return -1;
 }
 

@@ -11,6 +11,7 @@ namespace microtome::desktop {
 namespace {
 
 using Kind = AttributionGraph::Kind;
+constexpr qsizetype kTokenLetters = 8;
 
 QString tr(const char* text) { return QCoreApplication::translate("AttributionGraph", text); }
 
@@ -27,7 +28,11 @@ QString logitText(const AttributionGraph::Node& n) {
 // What stands in the node.
 QString shortLabel(const AttributionGraph& graph, const AttributionGraph::Node& n, const FeatureNote* note) {
   switch (n.kind) {
-    case Kind::kToken: return tokenText(attributionToken(graph, n.position));
+    case Kind::kToken: {
+      // Columns are as wide as their token: a long one is told whole on hover.
+      const QString text = tokenText(attributionToken(graph, n.position));
+      return text.size() > kTokenLetters ? text.left(kTokenLetters - 1) + QChar(0x2026) : text;
+    }
     case Kind::kError: return tr("error");
     case Kind::kLogit: return logitText(n);
     default: return note && !note->label.isEmpty() ? note->label.left(40) : QString::number(n.feature);

@@ -41,6 +41,7 @@ TrainingCurves::TrainingCurves(Panel& panel, QWidget* parent) : QWidget(parent) 
   tabs_->setObjectName(QStringLiteral("training_pages"));
   tabs_->setDrawBase(false);
   tabs_->setExpanding(false);
+  tabs_->setUsesScrollButtons(false);
   tabs_->addTab(tr("Curves"));
   tabs_->addTab(tr("L0 – FVU"));
   tabs_->addTab(tr("Numbers"));
@@ -48,6 +49,8 @@ TrainingCurves::TrainingCurves(Panel& panel, QWidget* parent) : QWidget(parent) 
   which_ = new QComboBox(this);
   which_->setObjectName(QStringLiteral("training_which"));
   which_->setAccessibleName(tr("Which curves"));
+  which_->setSizeAdjustPolicy(QComboBox::AdjustToMinimumContentsLengthWithIcon);
+  which_->setMinimumContentsLength(6);
   guardWheel(which_);
   log_ = new QCheckBox(tr("Log"), this);
   log_->setObjectName(QStringLiteral("training_log"));
