@@ -228,7 +228,8 @@ void SteerPane::showTexts(const RunViewPtr& run) {
     const auto* c = std::get_if<double>(&row[1]);
     const auto* text = std::get_if<std::string>(&row[2]);
     if (!c || !text) continue;
-    (*c == 0 ? without_ : with_)->setText(plainText(*text));
+    const QString written = plainText(*text);
+    (*c == 0 ? without_ : with_)->setText(written.isEmpty() ? tr("(ends at once)") : written);
     if (*c != 0) coefficient = *c;
   }
   withTitle_->setText(tr("with feature %1, coefficient %2").arg(feature_).arg(numberText(coefficient, 3)));
