@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "app/report/attribution_svg.h"
 #include "app/report/circuit_svg.h"
 #include "app/report/feature_html.h"
 #include "app/report/html.h"
@@ -199,7 +200,7 @@ std::string style_sheet() {
     std::string n = std::to_string(i);
     out += ".l" + n + "{stroke:var(--c" + n + ")}.f" + n + "{fill:var(--c" + n + ")}\n";
   }
-  return out + circuit_style() + feature_style();
+  return out + circuit_style() + feature_style() + attribution_style();
 }
 
 const std::string& script() { return kScript; }

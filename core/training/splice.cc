@@ -170,7 +170,7 @@ void check_points(const DictionarySet& set, const Model& model) {
   for (const Dictionary& d : set.members) {
     for (const auto& [hook, verb] : {std::pair{d.config.hook_in, "reads"}, {d.config.hook_out, "gives"}}) {
       if (hook.empty())
-        throw Error(StatusCode::kBadInput, "the dictionary does not say which point it " + std::string(verb), d.config.name, "its configuration needs the hook's name");
+        throw Error(StatusCode::kBadInput, "the dictionary does not say which point it " + std::string(verb), d.config.name, "name it: hook=, and hook_out= of a transcoder");
       require_width(point_width(model, hook), *verb == 'r' ? d.config.d_in : d.config.d_out, d, hook, verb);
     }
     if (!d.config.transcoder && d.config.hook_in != d.config.hook_out)
