@@ -118,7 +118,8 @@ TEST_F(Features, EveryNumberIsThatOfAPlainComputation) {
         count += v > 0;
         sum += v;
         max = std::max(max, v);
-        if (v > best.value) best = {v, s, p};
+        // As floats: a token that comes twice at the beginning has the same activations twice, but for rounding.
+        if (static_cast<float>(v) > static_cast<float>(best.value)) best = {v, s, p};
       }
       if (best.value > 0) strongest.push_back(best);
     }
@@ -298,7 +299,7 @@ TEST_F(Features, StateWritesOfARecurrentLayerAreReadAndHaveNoLogits) {
     const int64_t count = (c > 0).sum().item<int64_t>();
     alive += count > 0;
     EXPECT_EQ(f.density, static_cast<double>(count) / 600);
-    EXPECT_NEAR(f.max, c.max().item<double>(), 1e-6);
+    EXPECT_NEAR(f.max, c.max().item<double>(), 1e-6 * (1 + c.max().item<double>()));
     EXPECT_TRUE(f.top_logits.empty());
     EXPECT_EQ(f.neighbours.size(), 10u);
   }
@@ -323,7 +324,7 @@ TEST_F(Features, MistakesAreNamedBeforeAnythingRuns) {
   };
   EXPECT_NE(message({{"dictionary", ""}}).find("no dictionary"), std::string::npos);
   EXPECT_NE(message({{"corpus", ""}}).find("no corpus"), std::string::npos);
-  EXPECT_NE(message({{"hook", "blocks.2.hook_resid"}}).find("hook_resid_post"), std::string::npos) << "the nearest names";
+  EXPECT_NE(message({{"hook", "blocks.2.hook_resid_pos"}}).find("blocks.2.hook_resid_post"), std::string::npos) << "the nearest names: " << message({{"hook", "blocks.2.hook_resid_pos"}});
   EXPECT_NE(message({{"hook", "blocks.2.mlp.hook_post"}}).find("172"), std::string::npos) << "both widths";
   EXPECT_NE(message({{"hook", "blocks.2.attn.hook_pattern"}}).find("no vector a token"), std::string::npos);
   EXPECT_NE(message({{"member", "3"}}).find("no member 3"), std::string::npos);
