@@ -137,7 +137,7 @@ AnalysisResult feature_result(const FoundFeatures& found) {
   for (int64_t n : m.count) fired += static_cast<double>(n);
 
   AnalysisResult out;
-  out.summary = {plain_number("tokens", static_cast<double>(m.tokens), "tokens", "tokens of the corpus that were looked at"),
+  out.summary = {plain_number("tokens", static_cast<double>(m.tokens), "", "tokens of the corpus that were looked at"),
                  plain_number("alive", static_cast<double>(alive) / static_cast<double>(d_sae), "share", "features that fire on at least one token"),
                  plain_number("dead", static_cast<double>(d_sae - alive), "", "features that never fire on this corpus"),
                  plain_number("dense", static_cast<double>(dense), "", "features that fire on more than 10 % of the tokens"),

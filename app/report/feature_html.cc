@@ -156,7 +156,7 @@ std::string feature_style() {
 .fl h6{margin:0}.fl ol{list-style:none;margin:0;padding:0;font-size:13px;line-height:20px}
 .fl li{display:flex;justify-content:space-between;gap:12px;margin:0}
 .fl .tok{line-height:18px;max-width:160px}
-.feats .fs{gap:8px 20px}.feats .fh{width:220px;height:66px}.feats .fh .axm{display:none}.feats .fl .tok{max-width:96px}
+.feats .fs{gap:8px 20px}.feats .fh{width:220px;height:66px}.feats .fh .axm{display:none}.feats .fh text{font-size:14px}.feats .fl .tok{max-width:96px}
 .v{font-size:12px;color:var(--dim);font-variant-numeric:tabular-nums}
 .ex{display:flex;gap:8px;margin:0 0 4px;font-size:13.5px;line-height:23px}
 .ex>.v{flex:0 0 3.5em;text-align:right;line-height:23px}

@@ -109,7 +109,7 @@ TEST(FeatureHtml, TheGalleryShowsThreeExamplesWithShades) {
   expect_well_formed(html);
   const std::string md = render_markdown({testing::single_run({sample()})}, {});
   EXPECT_TRUE(has(md, "**Feature 0**"));
-  EXPECT_TRUE(has(md, "⟦ Monday⟧"));
+  EXPECT_TRUE(has(md, "⟦·Monday⟧"));
 }
 
 TEST(FeatureHtml, BarsAreOneAFilledBin) {
