@@ -367,6 +367,24 @@ TEST_F(Features, AStoredRunGoesOnAndIsSearched) {
   }
 }
 
+TEST_F(Features, ADictionaryOfOtherWeightsIsNamed) {
+  prepare("blocks.2.hook_resid_post");
+  auto loaded = load_model(testing::golden_path("golden/models/stories260K"), c10::Device(c10::kCPU), at::kFloat);
+  RunSettings settings;
+  settings.analysis = "features";
+  settings.params = params_;
+  auto warned = [&](const std::string& hash) {
+    write_sae("sae", 64, kFeatures, hook_, 0.35, -2.5, {{"metadata", {{"hook_name", hook_}, {"sae_lens_version", "6.54.12"}, {"microtome", {{"weights_hash", hash}}}}}});
+    Progress progress;
+    const AnalysisResult r = run_analysis(builtin(), *loaded, Dataset{}, settings, nullptr, progress).result;
+    auto says = [&](const std::vector<std::string>& all) { return std::any_of(all.begin(), all.end(), [](const std::string& w) { return w.find("was trained on weights") != std::string::npos; }); };
+    EXPECT_EQ(says(r.warnings), says(progress.snapshot().warnings)) << "said while it runs, too";
+    return says(r.warnings);
+  };
+  EXPECT_TRUE(warned(std::string(64, 'a')));
+  EXPECT_FALSE(warned(loaded->checkpoint->weights_hash().value()));
+}
+
 // What a pass finds does not depend on how the corpus was cut.
 TEST_F(Features, BlocksDoNotMatter) {
   prepare("blocks.2.hook_resid_post");
