@@ -23,7 +23,7 @@ using engine::short_number;
 constexpr size_t kMostPops = 400'000;          // of the search for paths
 constexpr size_t kLongestPath = 64;
 
-std::string quoted(const std::string& token) { return "“" + token + "”"; }
+std::string in_marks(const std::string& token) { return "“" + token + "”"; }
 
 }  // namespace
 
@@ -94,7 +94,7 @@ void GraphPicture::find_labels() {
   for (size_t i = 0; i < of_.size(); ++i) {
     AttributionGraph::Node& n = graph_.nodes[i];
     const auto token = [&](int64_t id) { return engine::token_texts(text_.tokenizer, {id})[0]; };
-    if (n.kind == Kind::kToken) n.label = quoted(token(n.feature));
+    if (n.kind == Kind::kToken) n.label = in_marks(token(n.feature));
     if (n.kind == Kind::kError) n.label = "error of layer " + std::to_string(n.layer);
     if (n.kind == Kind::kLogit) {
       char p[32];
@@ -110,16 +110,16 @@ void GraphPicture::find_labels() {
       }
     at::Tensor logits = engine::direct_logits(frozen.model(), sum.unsqueeze(0).to(frozen.model().dtype())).select(0, 0);
     top_tokens_[i] = token(logits.argmax().item<int64_t>());
-    n.label = "feature " + std::to_string(n.feature) + " → " + quoted(top_tokens_[i]);
+    n.label = "feature " + std::to_string(n.feature) + " → " + in_marks(top_tokens_[i]);
   }
 }
 
 std::string GraphPicture::node_name(int64_t node) const {
   const NodeIndex& nodes = build_.nodes();
-  const auto token = [&](int64_t p) { return quoted(graph_.tokens[static_cast<size_t>(p)]); };
+  const auto token = [&](int64_t p) { return in_marks(graph_.tokens[static_cast<size_t>(p)]); };
   if (nodes.is_token(node)) return "token " + token(nodes.position_of(node));
   if (nodes.is_logit(node))
-    return "logit " + quoted(engine::token_texts(text_.tokenizer, {build_.frozen().logit_ids()[static_cast<size_t>(node - nodes.logit(0))]})[0]);
+    return "logit " + in_marks(engine::token_texts(text_.tokenizer, {build_.frozen().logit_ids()[static_cast<size_t>(node - nodes.logit(0))]})[0]);
   const std::string where = " of layer " + std::to_string(nodes.layer_of(node)) + " at " + token(nodes.position_of(node));
   return nodes.is_error(node) ? "the error" + where : "feature " + std::to_string(nodes.feature(node).feature) + where;
 }

@@ -55,7 +55,8 @@ class FrozenModel {
     at::Tensor last;                           // unembed.hook_in [pos, d]
     std::vector<at::Tensor> stream;            // a layer: hook_resid_pre [pos, d]
   };
-  Values run(const Change& change = {}) const;
+  Values run(const Change& change) const;
+  Values run() const { return run(Change()); }
   // What the model itself gave.
   const Values& model_values() const { return seen_; }
   const at::Tensor& errors(int64_t layer) const { return errors_[static_cast<size_t>(layer)]; }   // [pos, d]

@@ -11,7 +11,7 @@ at::Tensor decoder_norms(const Dictionary& d) {
   at::Tensor own = d.weight("W_dec");
   if (!d.has("W_dec_later")) return own.norm(2, 1);
   // A cross-layer feature's size is that of all it writes, one decoder after the other.
-  return (own.square().sum(1) + d.weight("W_dec_later").square().sum({0, 2})).sqrt();
+  return (own.square().sum(1) + d.weight("W_dec_later").square().sum(at::IntArrayRef({0, 2}))).sqrt();
 }
 
 at::Tensor centred(const Dictionary& d, const at::Tensor& x) {

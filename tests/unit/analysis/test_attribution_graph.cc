@@ -2,7 +2,12 @@
 // taken away, edges against interventions, and the analysis from item to item.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cmath>
 #include <fstream>
+#include <map>
+#include <set>
+#include <tuple>
 
 #include "analysis/attribution_graph/edge_tests.h"
 #include "analysis/attribution_graph/groups.h"
