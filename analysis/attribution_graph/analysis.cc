@@ -35,7 +35,7 @@ class Run : public AnalysisRun {
     engine::require_prompts(input, kInfo, false);
     const Params& p = input.params;
     if (p.get_string("transcoders").empty())
-      throw Error(StatusCode::kBadInput, "no transcoders are named", "param transcoders", "name a folder: -P transcoders=FOLDER (`microtome run transcoder` trains some)");
+      throw Error(StatusCode::kBadInput, "no transcoders are named", "param transcoders", "name a folder with --transcoders (`microtome run transcoder` trains some)");
     transcoders_ = std::make_unique<TranscoderLayers>(input.model, read_dictionaries(p.get_string("transcoders")));
     options_.frozen.form = input.form;
     options_.frozen.max_features = p.get_int("max_sources");
@@ -43,7 +43,7 @@ class Run : public AnalysisRun {
     options_.frozen.logit_mass = p.get_float("logit_mass");
     options_.prune = {p.get_float("node_threshold"), p.get_float("edge_threshold"), p.get_int("max_nodes"), p.get_int("max_edges")};
     options_.max_features = p.get_int("max_features");
-    prompts_ = std::min<int64_t>(p.get_int("prompts"), static_cast<int64_t>(input.dataset.pairs.size()));
+    prompts_ = std::min<int64_t>(p.get_int("graphs"), static_cast<int64_t>(input.dataset.pairs.size()));
     blocks_ = (options_.max_features + kRowsPerItem - 1) / kRowsPerItem;
     tests_ = p.get_int("test_edges");
     stored_ = p.get_int("stored_rows") << 20;

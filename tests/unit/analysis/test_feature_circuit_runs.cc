@@ -90,7 +90,7 @@ TEST(AttributionGraphRun, GoesOnWithTheSameBits) {
   many.d_sae = 300;
   const Stored stored(random_transcoders(*model, many));
   const Dataset data = prompts(*model, 2, 12);
-  std::map<std::string, std::string> params = {{"transcoders", stored.path}, {"max_features", "1100"}, {"prompts", "2"}, {"test_edges", "3"}, {"max_nodes", "60"}};
+  std::map<std::string, std::string> params = {{"transcoders", stored.path}, {"max_features", "1100"}, {"graphs", "2"}, {"test_edges", "3"}, {"max_nodes", "60"}};
   AnalysisResult whole, parts, unstored;
   const auto a = items_of("attribution_graph", *model, data, params, {}, &whole);
   const auto b = items_of("attribution_graph", *model, data, params, {2, 4, 7}, &parts);
