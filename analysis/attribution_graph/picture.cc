@@ -141,7 +141,7 @@ void GraphPicture::find_paths(int64_t most) {
       all.push_back({graph_.nodes[i].activation, static_cast<int64_t>(i), -1, 1});
       queue.push(all.size() - 1);
     }
-  for (size_t pops = 0; !queue.empty() && pops < kMostPops && static_cast<int64_t>(paths_.size()) < most; ++pops) {
+  for (size_t pops = 0; !queue.empty() && pops < kMostPops && (static_cast<int64_t>(paths_.size()) < most || through_features_.nodes.empty()); ++pops) {
     const size_t here = queue.top();
     queue.pop();
     const Open now = all[here];
@@ -149,7 +149,8 @@ void GraphPicture::find_paths(int64_t most) {
     if (kind == Kind::kToken || kind == Kind::kError) {
       Path path{now.share, {}};
       for (int64_t k = static_cast<int64_t>(here); k >= 0; k = all[static_cast<size_t>(k)].before) path.nodes.push_back(all[static_cast<size_t>(k)].node);
-      paths_.push_back(std::move(path));
+      if (kind == Kind::kToken && path.nodes.size() > 2 && through_features_.nodes.empty()) through_features_ = path;
+      if (static_cast<int64_t>(paths_.size()) < most) paths_.push_back(std::move(path));
       continue;
     }
     if (now.length >= kLongestPath) continue;
@@ -207,8 +208,9 @@ Table GraphPicture::path_table() const {
 
 std::string GraphPicture::strongest_path() const {
   std::string text;
-  if (!paths_.empty())
-    for (int64_t n : paths_[0].nodes) text += (text.empty() ? "" : " → ") + node_name(of_[static_cast<size_t>(n)]);
+  const Path* path = !through_features_.nodes.empty() ? &through_features_ : paths_.empty() ? nullptr : &paths_[0];
+  if (path)
+    for (int64_t n : path->nodes) text += (text.empty() ? "" : " → ") + node_name(of_[static_cast<size_t>(n)]);
   return text;
 }
 
@@ -216,7 +218,7 @@ Table GraphPicture::test_table(const std::vector<EdgeTest>& tests) const {
   const char* unit = "pre-activation or logits";
   Table t{graph_.name + " tested edges", "Edges tested by taking their source away",
           {{"from", "", ""}, {"to", "", ""}, {"predicted", unit, "change that the edge alone says: minus its weight"},
-           {"everything frozen", unit, "change in the replacement model"}, {"attention frozen", unit, "change in the model with its attention patterns frozen"},
+           {"everything frozen", unit, "change in the replacement model"}, {"attention and norms frozen", unit, "change in the model with its attention patterns and norm scales frozen, MLPs recomputed"},
            {"recomputed", unit, "change in the model, everything recomputed"},
            {"predicted over all paths", unit, "change that all paths between the two say, if features stay on"}},
           {}};

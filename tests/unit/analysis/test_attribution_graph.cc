@@ -119,7 +119,7 @@ TEST(FrozenModel, RowsAreTheDerivativesOfTheModelWithItsPatternsHeld) {
     std::vector<std::string> leaves = {"hook_embed"};
     plan.capture("hook_embed", {}, true).capture("unembed.hook_in", {}, true);
     const Edit hold = [](const at::Tensor& v, int64_t) { return v.detach(); };
-    plan.edit("*.hook_scale", hold).edit("blocks.*.attn.hook_pattern", hold).edit("blocks.*.hook_mlp_out", hold);
+    plan.edit("blocks.*.ln*.hook_scale", hold).edit("ln_final.hook_scale", hold).edit("blocks.*.attn.hook_pattern", hold).edit("blocks.*.hook_mlp_out", hold);
     for (int64_t l = 0; l < n.layers(); ++l) {
       const std::string out = "blocks." + std::to_string(l) + ".hook_mlp_out";
       plan.capture(out, {}, true).capture(layers.read_hook(l), {}, true);

@@ -111,7 +111,7 @@ TEST(AttributionGraphRun, HoldsWhatItSays) {
   auto model = testing::load_test_model(testing::golden_path("golden/models/hf-llama"));
   const Stored stored(random_transcoders(*model, {}));
   const Dataset data = prompts(*model, 1, 10);
-  const AnalysisResult r = testing::run_whole("attribution_graph", *model, data, {{"transcoders", stored.path}, {"max_nodes", "40"}, {"max_edges", "200"}, {"max_logits", "4"}});
+  const AnalysisResult r = testing::run_whole("attribution_graph", *model, data, {{"transcoders", stored.path}, {"node_threshold", "0.999"}, {"max_nodes", "40"}, {"max_edges", "200"}, {"max_logits", "4"}});
   const AttributionGraph& g = graph_of(r);
   int64_t inner = 0, tokens = 0, logits = 0;
   for (const auto& n : g.nodes) {
