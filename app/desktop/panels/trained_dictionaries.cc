@@ -22,6 +22,9 @@ std::string plain(const std::string& name) {
 }
 
 const Cell* cellOf(const Table& table, size_t row, const char* column) {
+  // The very name first: a sweep over "l0" stands beside the measured "L0".
+  for (size_t c = 0; c < table.columns.size(); ++c)
+    if (table.columns[c].name == column && row < table.rows.size() && c < table.rows[row].size()) return &table.rows[row][c];
   const std::string wanted = plain(column);
   for (size_t c = 0; c < table.columns.size(); ++c)
     if (plain(table.columns[c].name) == wanted && row < table.rows.size() && c < table.rows[row].size()) return &table.rows[row][c];

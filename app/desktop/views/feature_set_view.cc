@@ -15,6 +15,7 @@
 #include "app/desktop/views/feature_search.h"
 #include "app/desktop/views/label_text.h"
 #include "app/desktop/views/map_text.h"
+#include "core/base/status.h"
 
 namespace microtome::desktop {
 

@@ -72,6 +72,23 @@ class StoredResultsTest : public AppTest {
     session_->openProject(path);
     EXPECT_TRUE(settle());
   }
+  // 64 sequences of 64 ids below `vocab`, in which ids repeat; gives the path.
+  static QString writeTokens(const QString& path, int64_t vocab) {
+    QFile file(path);
+    EXPECT_TRUE(file.open(QIODevice::WriteOnly));
+    QByteArray out = "[";
+    quint32 state = 7;
+    for (int s = 0; s < 64; ++s) {
+      out += s ? ",[" : "[";
+      for (int t = 0; t < 64; ++t) {
+        state = state * 1664525u + 1013904223u;
+        out += (t ? "," : "") + QByteArray::number(static_cast<qint64>((state >> 8) % 97) % vocab);
+      }
+      out += "]";
+    }
+    file.write(out + "]");
+    return path;
+  }
   template <class T>
   T* find(const char* name) const {
     T* w = panel_->findChild<T*>(QLatin1String(name));

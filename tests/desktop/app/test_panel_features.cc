@@ -178,5 +178,48 @@ TEST_F(FeaturesPanelTest, ARunsDictionaryIsChosenByTheWindow) {
   EXPECT_FALSE(QDir(path).exists());                             // written when the run starts
 }
 
+TEST_F(FeaturesPanelTest, DashboardsOfADictionaryTrainedHere) {
+  if (!session_->findAnalysis(QStringLiteral("sae")) || !session_->findAnalysis(QStringLiteral("features"))) GTEST_SKIP();
+  openTwins(2, false);
+  const QString corpus = writeTokens(folder_.filePath(QStringLiteral("corpus.json")), session_->model(0)->facts().vocab_size);
+  RunRequest train;
+  train.analysis = QStringLiteral("sae");
+  train.params = {{"corpus", corpus.toStdString()}, {"hook", "blocks.1.hook_resid_post"}, {"d_sae", "32"}, {"k", "4"}, {"tokens", "4096"}, {"batch", "128"},
+                  {"length", "32"}, {"buffer", "4"}, {"eval_tokens", "256"}};
+  ASSERT_NE(session_->run(train), 0);
+  ASSERT_TRUE(settle());
+  ASSERT_FALSE(session_->runs().empty()) << problems_.join(QLatin1Char('\n')).toStdString();
+  const qint64 trained = session_->runs().front().id;
+  ASSERT_EQ(session_->runs().front().state, RunStatus::kDone) << problems_.join(QLatin1Char('\n')).toStdString();
+  open("features");
+  session_->selection().setRun(trained);
+  auto* form = find<ParamForm>("dictionary_form");
+  ASSERT_TRUE(waitUntil([&] { return form->isVisible(); }));
+  auto values = form->values();
+  values["corpus"] = corpus.toStdString();
+  values["tokens"] = "2048";
+  values["length"] = "32";
+  form->setValues(values);
+  auto* run = find<QPushButton>("form_run");
+  ASSERT_TRUE(run->isEnabled()) << text("form_hint").toStdString();
+  QTest::mouseClick(run, Qt::LeftButton);
+  ASSERT_TRUE(waitUntil([&] { return set()->set() != nullptr; }, 120000)) << problems_.join(QLatin1Char('\n')).toStdString();
+  ASSERT_TRUE(settle());
+  EXPECT_TRUE(QDir(QString::fromStdString(values.at("dictionary"))).exists());
+  EXPECT_EQ(set()->set()->d_sae, 32);
+  EXPECT_EQ(set()->set()->hook, "blocks.1.hook_resid_post");
+  // A share of 4 of 32 features a token, whichever they are.
+  double sum = 0;
+  for (const FeatureSet::Feature& f : set()->set()->features) sum += f.density;
+  EXPECT_NEAR(sum, 4, 1.5);
+  QTest::qWait(100);
+  picture(panel_.get(), QStringLiteral("features_trained"));
+  // The dictionary's dashboards are found again by the run that trained it.
+  session_->selection().setRun(0);
+  session_->selection().setRun(trained);
+  ASSERT_TRUE(settle());
+  EXPECT_FALSE(form->isVisible());
+}
+
 }  // namespace
 }  // namespace microtome::desktop

@@ -34,8 +34,8 @@ AnalysisResult trainingResult(const std::string& kind, double l0, double fvu) {
   series("l0", [&](double) { return l0; });
   series("fvu", [&](double x) { return fvu + 1 / (1 + x / 500); });
   series("dead", [](double x) { return x / 1e6; });
-  Table t{"training", "Final numbers", {{"hook", "", ""}, {"kind", "", ""}, {"d_sae", "", ""}, {"L0", "", ""}, {"FVU", "", ""}, {"CE recovered", "", ""}, {"dead share", "", ""}}, {}};
-  t.rows.push_back({std::string("blocks.2.hook_resid_post"), kind, int64_t{1024}, l0, fvu, 0.95, 0.01});
+  Table t{"training", "What was trained", {{"dictionary", "", ""}, {"kind", "", ""}, {"features", "", ""}, {"L0", "", ""}, {"FVU", "", ""}, {"CE recovered", "", ""}, {"dead", "", ""}}, {}};
+  t.rows.push_back({kind, kind, int64_t{1024}, l0, fvu, 0.95, 0.01});
   out.artifacts.push_back(std::move(t));
   TensorMap map{"sae", "The dictionary", {{"b_dec", {"d_out"}, {2}, std::vector<float>{1, 2}, "", ""}}, {{"config", {"{\"kind\": \"" + kind + "\", \"hook_in\": \"blocks.2.hook_resid_post\", \"hook_out\": \"blocks.2.hook_resid_post\", \"d_sae\": 1024}"}}}, {}};
   out.artifacts.push_back(std::move(map));
@@ -108,7 +108,7 @@ TEST_F(TrainingPanelTest, RunsOverEachOther) {
 TEST_F(TrainingPanelTest, ParetoAndNumbersOfAllThatIsFinished) {
   const AnalysisResult one = trainingResult("topk", 32, 0.12), two = trainingResult("topk", 64, 0.08);
   AnalysisResult sweep = trainingResult("jumprelu", 20, 0.2);
-  sweep.artifacts.push_back(Table{"pareto", "Sweep", {{"coefficient", "", ""}, {"l0", "", ""}, {"fvu", "", ""}, {"ce_recovered", "", ""}}, {{1e-3, 40.0, 0.1, 0.9}, {1e-2, 20.0, 0.2, 0.8}, {1e-1, 5.0, 0.5, 0.5}}});
+  sweep.artifacts.push_back(Table{"pareto", "Sweep", {{"l0", "", ""}, {"dictionary", "", ""}, {"L0", "features", ""}, {"FVU", "", ""}, {"CE recovered", "", ""}, {"dead", "", ""}}, {{1e-3, std::string("a"), 40.0, 0.1, 0.9, 0.0}, {1e-2, std::string("b"), 20.0, 0.2, 0.8, 0.0}, {1e-1, std::string("c"), 5.0, 0.5, 0.5, 0.0}}});
   storeRun(specOf("sae", {{"k", "32"}}), "SAE", &one);
   storeRun(specOf("sae", {{"k", "64"}}), "SAE", &two);
   const qint64 third = storeRun(specOf("transcoder", {{"sweep", "3"}}), "Transcoder", &sweep);
@@ -185,6 +185,72 @@ TEST_F(TrainingPanelTest, TheFormPutsFirstWhatMattersAndOffersHooks) {
   QTest::keyClicks(corpus, file.fileName());
   EXPECT_TRUE(start->isEnabled()) << text("training_hint").toStdString();
   picture(panel_.get(), QStringLiteral("training_form"));
+}
+
+TEST_F(TrainingPanelTest, ARunIsStartedPausedResumedAndFinished) {
+  if (!session_->findAnalysis(QStringLiteral("sae"))) GTEST_SKIP() << "this build trains nothing";
+  openTwins(2, false);
+  open("training");
+  const QString corpus = writeTokens(folder_.filePath(QStringLiteral("corpus.json")), session_->model(0)->facts().vocab_size);
+  auto* form = find<ParamForm>("training_form");
+  form->setValues({{"corpus", corpus.toStdString()}, {"hook", "blocks.1.hook_resid_post"}, {"kind", "topk"}, {"d_sae", "64"}, {"k", "4"}, {"tokens", "200000"},
+                   {"batch", "128"}, {"length", "32"}, {"buffer", "4"}, {"checkpoint_every", "400"}, {"log_every", "5"}, {"eval_tokens", "256"}, {"dead_tokens", "20000"}});
+  auto* start = find<QPushButton>("training_start");
+  ASSERT_TRUE(start->isEnabled()) << text("training_hint").toStdString();
+  QTest::mouseClick(start, Qt::LeftButton);
+  ASSERT_TRUE(session_->busy()) << problems_.join(QLatin1Char('\n')).toStdString();
+  // Curves grow while it computes.
+  const auto points = [&] { return curve("loss")->data().lines.empty() ? size_t{0} : curve("loss")->data().lines[0].x.size(); };
+  ASSERT_TRUE(waitUntil([&] { return points() >= 3 || !session_->busy(); }, 120000)) << problems_.join(QLatin1Char('\n')).toStdString();
+  ASSERT_TRUE(session_->busy()) << "over before it could be paused: " << problems_.join(QLatin1Char('\n')).toStdString();
+  const size_t before = points();
+  QPushButton* pause = nullptr;
+  for (QPushButton* b : panel_->findChildren<QPushButton*>(QStringLiteral("cancel")))
+    if (b->isVisible()) pause = b;
+  ASSERT_TRUE(pause);
+  EXPECT_EQ(pause->text(), QStringLiteral("Pause"));
+  QTest::mouseClick(pause, Qt::LeftButton);
+  ASSERT_TRUE(settle());
+  ASSERT_EQ(rows()->rowCount(), 1);
+  EXPECT_TRUE(cell(0, TrainingRunList::kState).contains(QStringLiteral("paused"))) << cell(0, TrainingRunList::kState).toStdString();
+  EXPECT_GE(points(), before);                                   // what was drawn stays
+  picture(panel_.get(), QStringLiteral("training_paused"));
+  auto* resume = find<QPushButton>("training_resume");
+  ASSERT_TRUE(waitUntil([&] { return resume->isEnabled(); }));
+  QTest::mouseClick(resume, Qt::LeftButton);
+  ASSERT_TRUE(session_->busy()) << problems_.join(QLatin1Char('\n')).toStdString();
+  ASSERT_TRUE(settle(240000));
+  ASSERT_EQ(rows()->rowCount(), 1);
+  EXPECT_EQ(cell(0, TrainingRunList::kState), QStringLiteral("done"));
+  EXPECT_LE(cell(0, TrainingRunList::kL0).toDouble(), 4.0);
+  EXPECT_GT(cell(0, TrainingRunList::kL0).toDouble(), 0.0);
+  // One curve from the first token to the last, without a gap or a step back.
+  const auto& x = curve("loss")->data().lines.at(0).x;
+  EXPECT_GT(x.size(), before);
+  for (size_t i = 1; i < x.size(); ++i) EXPECT_LT(x[i - 1], x[i]);
+  EXPECT_GE(x.back(), 190000);
+  const auto& y = curve("loss")->data().lines.at(0).y;
+  EXPECT_LT(y.back(), y.front());
+  EXPECT_EQ(find<ChartView>("training_pareto")->data().lines.size(), 1u);
+  QTest::qWait(100);
+  picture(panel_.get(), QStringLiteral("training_done"));
+}
+
+TEST_F(TrainingPanelTest, AStoppedRunIsInTheTrash) {
+  if (!session_->findAnalysis(QStringLiteral("sae"))) GTEST_SKIP() << "this build trains nothing";
+  openTwins(2, false);
+  open("training");
+  const QString corpus = writeTokens(folder_.filePath(QStringLiteral("corpus.json")), session_->model(0)->facts().vocab_size);
+  find<ParamForm>("training_form")->setValues({{"corpus", corpus.toStdString()}, {"d_sae", "64"}, {"k", "4"}, {"tokens", "400000"}, {"batch", "128"}, {"length", "32"}, {"buffer", "4"}, {"log_every", "5"}, {"eval_tokens", "256"}});
+  QTest::mouseClick(find<QPushButton>("training_start"), Qt::LeftButton);
+  ASSERT_TRUE(waitUntil([&] { return !curve("loss")->data().lines.empty() || !session_->busy(); }, 120000));
+  ASSERT_TRUE(session_->busy()) << problems_.join(QLatin1Char('\n')).toStdString();
+  QTest::mouseClick(find<QPushButton>("training_stop"), Qt::LeftButton);
+  ASSERT_TRUE(waitUntil([&] { return session_->trashedRuns().size() == 1; }));
+  EXPECT_EQ(rows()->rowCount(), 0);
+  session_->undoStack().undo();
+  ASSERT_TRUE(settle());
+  EXPECT_EQ(rows()->rowCount(), 1);
 }
 
 }  // namespace

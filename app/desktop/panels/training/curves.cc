@@ -220,12 +220,14 @@ void TrainingCurves::setFinished(const std::vector<DrawnRun>& runs) {
       const Table* t = run.facts->table(name);
       if (!t || (QLatin1String(name) == QLatin1String("training") && run.facts->table("pareto"))) continue;
       for (size_t r = 0; r < t->rows.size(); ++r) {
-        const Point p{numberOf(*t, r, "l0"), numberOf(*t, r, "fvu"), run.key};
+        const Point p{numberOf(*t, r, "L0"), numberOf(*t, r, "FVU"), run.key};
         if (!std::isfinite(p.l0) || !std::isfinite(p.fvu) || !(p.l0 > 0)) continue;
         const TrainingFacts::Made* made = run.facts->dictionaries.empty() ? nullptr : &run.facts->dictionaries[std::min(r, run.facts->dictionaries.size() - 1)];
-        QString kind = textOf(*t, r, "kind"), hook = textOf(*t, r, "hook");
+        // Rows, final numbers and dictionaries stand in one order; the table has the kind as it was trained.
+        const Table* trained = run.facts->table("training");
+        QString kind = trained ? textOf(*trained, std::min(r, trained->rows.size() - 1), "kind") : QString();
         if (kind.isEmpty() && made) kind = made->kind;
-        if (hook.isEmpty() && made) hook = made->hook;
+        const QString hook = made ? made->hook : textOf(*t, r, "hook");
         groups[kind + QStringLiteral(" · ") + hook].push_back(p);
       }
     }

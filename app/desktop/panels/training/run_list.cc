@@ -106,7 +106,10 @@ QString dictionaryText(const RunRecord* run, const TrainingFacts* facts) {
   if (facts && !facts->dictionaries.empty()) {
     const TrainingFacts::Made& first = facts->dictionaries.front();
     const qsizetype more = static_cast<qsizetype>(facts->dictionaries.size()) - 1;
-    QStringList parts = {first.kind, first.hook};
+    // As it was trained: kinds that choose over a batch are stored as the thresholds they come to.
+    const Table* trained = facts->table("training");
+    const QString kind = trained ? textOf(*trained, 0, "kind") : QString();
+    QStringList parts = {kind.isEmpty() ? first.kind : kind, first.hook};
     if (first.dSae > 0) parts << TrainingRunList::tr("%1 features").arg(QLocale(QLocale::English, QLocale::UnitedStates).toString(static_cast<qint64>(first.dSae)));
     if (more > 0) parts << TrainingRunList::tr("and %1 more").arg(more);
     parts.removeAll(QString());
@@ -118,7 +121,7 @@ QString dictionaryText(const RunRecord* run, const TrainingFacts* facts) {
       if (const auto at = run->spec.answer_params.find(name); at != run->spec.answer_params.end() && !at->second.empty()) return labelText(at->second, 60);
     return QString();
   };
-  QStringList parts = {QString::fromStdString(run->spec.analysis), param({"kind", "architecture"}), param({"hook", "hooks", "hook_in", "layer"})};
+  QStringList parts = {QString::fromStdString(run->spec.analysis), param({"kind"}), param({"hook", "layers"})};
   parts.removeAll(QString());
   return parts.join(QStringLiteral(" · "));
 }

@@ -30,8 +30,7 @@ namespace {
 
 // What decides most about a run stands first; an analysis has some of these.
 const std::vector<std::string>& foremost() {
-  static const std::vector<std::string> names = {"corpus", "hook", "hooks", "hook_in", "hook_out", "layer", "layers", "kind", "architecture", "skip", "cross_layer",
-                                                 "expansion", "d_sae", "k", "l1", "l0", "coefficient", "sweep", "tokens"};
+  static const std::vector<std::string> names = {"corpus", "hook", "layers", "variant", "kind", "expansion", "d_sae", "k", "l1", "l0", "sweep", "tokens"};
   return names;
 }
 
@@ -262,7 +261,7 @@ void TrainingPanel::offerHooks() {
   QStringList names;
   if (model)
     for (const app::HookFacts& h : model->facts().hooks) names << QString::fromStdString(h.name);
-  for (const char* field : {"hook", "hooks", "hook_in", "hook_out"})
+  for (const char* field : {"hook"})
     if (auto* line = form_->findChild<QLineEdit*>(QLatin1String(field))) {
       auto* completer = new QCompleter(names, line);
       completer->setFilterMode(Qt::MatchContains);

@@ -161,7 +161,7 @@ void TrainingPanel::start(const RunRequest& asked) {
   l.command = command;
   const app::AnalysisFacts* a = session().findAnalysis(asked.analysis);
   QStringList what = {a ? labelText(a->info.title, 60) : asked.analysis};
-  for (const char* name : {"kind", "architecture", "hook"})
+  for (const char* name : {"kind", "variant", "hook", "layers"})
     if (const auto at = asked.params.find(name); at != asked.params.end()) what << labelText(at->second, 60);
   l.what = what.join(QStringLiteral(" · "));
   // A strip a job: progress, Pause, Stop.
