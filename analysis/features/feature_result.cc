@@ -52,14 +52,14 @@ std::string strongest_tokens(const FeatureSet& set, const FeatureSet::Feature& f
   std::set<int64_t> seen;
   for (const FeatureSet::Example& e : f.examples) {
     if (e.band != "top" || !seen.insert(e.ids[static_cast<size_t>(e.strongest)]).second || seen.size() > kTokensShown) continue;
-    out += (out.empty() ? "" : " | ") + set.token_texts.at(e.ids[static_cast<size_t>(e.strongest)]);
+    out += (out.empty() ? "'" : ", '") + set.token_texts.at(e.ids[static_cast<size_t>(e.strongest)]) + "'";
   }
   return out;
 }
 
 std::string raised_tokens(const FeatureSet& set, const FeatureSet::Feature& f) {
   std::string out;
-  for (size_t k = 0; k < std::min(kTokensShown, f.top_logits.size()); ++k) out += (k ? " | " : "") + set.token_texts.at(f.top_logits[k].id);
+  for (size_t k = 0; k < std::min(kTokensShown, f.top_logits.size()); ++k) out += (k ? ", '" : "'") + set.token_texts.at(f.top_logits[k].id) + "'";
   return out;
 }
 
