@@ -243,6 +243,9 @@ TEST_F(Features, ChosenFeaturesAreThoseOfTheWhole) {
   cut.token_texts = set_of(some).token_texts;
   EXPECT_TRUE(same_features(set_of(some), cut, 1e-9));
   EXPECT_EQ(number_of(some, "alive"), number_of(whole, "alive")) << "of all features, not of those shown";
+  params_["tokens"] = "1000";
+  EXPECT_EQ(set_of(run()).tokens_seen, 1000);
+  params_["tokens"] = "0";
   params_["features"] = "alive";
   for (const auto& f : set_of(run()).features) EXPECT_GT(f.density, 0);
   params_["most"] = "2";
