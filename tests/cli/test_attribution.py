@@ -100,7 +100,7 @@ class Attribution(CliCase):
     def test_what_is_said_of_bad_input(self):
         base = ["run", "attribution_graph", "--model", LLAMA, "--task", "greater_than", "--prompts", 1, "--device", "cpu"]
         self.assertIn("no transcoders are named", error_of(*base))
-        self.assertIn("transcoders", error_of(*base, "--transcoders", self.path("nowhere")))
+        self.assertIn("nowhere", error_of(*base, "--transcoders", self.path("nowhere")))
         os.rename(self.path("transcoders/layer_3"), self.path("layer_3"))
         with open(self.path("layer_3/cfg.json")) as f:
             cfg = json.load(f)
