@@ -156,7 +156,7 @@ void Run::describe(const GraphPicture& picture, const std::vector<EdgeTest>& tes
                          " bear most on the next token, which is " + (likeliest ? likeliest->label : "unknown") + ".");
   out.findings.push_back(prompt + percent(o.scores.replacement) + " of the influence of tokens on the logits goes through features alone rather than through the transcoders' errors (replacement score); " +
                          percent(o.scores.completeness) + " of what nodes receive comes from features and tokens (completeness score).");
-  if (std::string path = picture.strongest_path(); !path.empty()) out.findings.push_back(prompt + "The strongest path through features is " + path + ".");
+  if (std::string path = picture.strongest_path(); !path.empty()) out.findings.push_back(prompt + path);
   if (tests.size() >= 1) {
     std::vector<double> predicted, measured;
     int64_t same = 0;
