@@ -65,11 +65,16 @@ class Run : public AnalysisRun {
     const Params& p = input.params;
     std::string from = p.get_string("direction");
     options_.from = from == "file" ? DirectionOptions::From::kFile
-                    : from == "unembedding" ? DirectionOptions::From::kUnembedding : DirectionOptions::From::kMeanDifference;
+                    : from == "unembedding" ? DirectionOptions::From::kUnembedding
+                    : from == "feature" ? DirectionOptions::From::kFeature : DirectionOptions::From::kMeanDifference;
     options_.file = p.get_string("file");
     options_.tensor = p.get_string("tensor");
     options_.all_positions = p.get_string("direction_positions") == "all";
     options_.to_mean_norm = p.get_string("scale") == "mean_norm";
+    options_.to_max_activation = p.get_string("scale") == "max_activation";
+    const bool feature = options_.from == DirectionOptions::From::kFeature;
+    if (options_.to_max_activation && !feature)
+      throw Error(StatusCode::kBadInput, "max_activation is of a feature, and the direction is none", "param scale", "give direction=feature, or another scale");
     pairs_ = options_.from == DirectionOptions::From::kMeanDifference;
     AnalysisInfo needs = kInfo;
     if (!pairs_) needs.prompts = AnalysisInfo::Prompts::kClean;
@@ -81,7 +86,14 @@ class Run : public AnalysisRun {
       throw Error(StatusCode::kBadInput, "there is no layer " + std::to_string(layer), "param layer",
                   "layers go from 0 to " + std::to_string(layers - 1) + "; -1 is the middle one");
     bool whole = point.find("blocks.") == 0 || input.model.catalogue().find(point);
-    hooks_ = steered_points(input.model, whole ? point : block_point(layer < 0 ? layers / 2 : layer, point));
+    std::string hook = whole ? point : block_point(layer < 0 ? layers / 2 : layer, point);
+    if (feature) {
+      const bool own = point == "hook_resid_post" && layer < 0;             // nobody asked for a point
+      options_.feature = p.get_int("feature");
+      options_.dictionary = read_dictionary(input, own ? "" : hook, options_.feature, warnings_);
+      hook = options_.dictionary->config.hook_out;
+    }
+    hooks_ = steered_points(input.model, hook);
     coefficients_ = read_coefficients(p.get_string("coefficients"));
     project_out_ = p.get_string("operation") == "project_out";
     groups_ = group_prompts(input, pairs_, kRows);
@@ -161,6 +173,7 @@ class Run : public AnalysisRun {
     out.findings.push_back((project_out_ ? "Taking the direction away at " : "Adding the direction at ") + where + ", the " + metric_ + " goes from " +
                            short_number(low) + " at coefficient " + short_number(coefficients_.front()) + " to " + short_number(high) +
                            " at " + short_number(coefficients_.back()) + "; unsteered it is " + short_number(unsteered) + ".");
+    out.warnings = warnings_;
     if (!input_.model.config().causal()) out.warnings.push_back("this model reads in both directions and writes no text; only the metric is steered");
     return out;
   }
@@ -290,6 +303,7 @@ class Run : public AnalysisRun {
 
   AnalysisInput input_;
   DirectionOptions options_;
+  std::vector<std::string> warnings_;
   std::vector<std::string> hooks_;
   std::vector<double> coefficients_;
   std::vector<PromptGroup> groups_;

@@ -6,8 +6,10 @@
 #include <charconv>
 #include <cmath>
 
+#include "analysis/engine/dictionaries.h"
 #include "core/io/safetensors.h"
 #include "core/model/weights.h"
+#include "core/training/dictionary_metrics.h"
 
 namespace microtome::analyses {
 namespace {
@@ -69,7 +71,41 @@ at::Tensor unembedding_difference(const AnalysisInput& input) {
   return at::stack(rows);
 }
 
+// The feature's largest activation on the clean prompts.
+double max_activation(const AnalysisInput& input, const std::vector<engine::PromptGroup>& groups, const DirectionOptions& o) {
+  auto set = std::make_shared<DictionarySet>();
+  set->members = {*o.dictionary};
+  set->layers = {layer_of_hook(o.dictionary->config.hook_in)};
+  double most = 0;
+  SpliceOptions watch;
+  watch.watch_only = true;
+  watch.watch = [&](const SpliceOptions::Place&, const at::Tensor&, const at::Tensor&, const at::Tensor& codes) {
+    most = std::max(most, codes.select(1, o.feature).max().item<double>());
+  };
+  for (const engine::PromptGroup& g : groups) {
+    HookPlan plan;
+    plan.form = input.form;
+    plan.logits = false;
+    splice(plan, set, watch);
+    input.model.forward(g.clean, plan);
+  }
+  return most;
+}
+
 }  // namespace
+
+std::shared_ptr<const Dictionary> read_dictionary(const AnalysisInput& input, const std::string& hook, int64_t feature, std::vector<std::string>& warnings) {
+  std::shared_ptr<const DictionarySet> set = engine::read_set(input, "dictionary", warnings);
+  std::vector<const Dictionary*> fitting;
+  for (const Dictionary& d : set->members)
+    if (hook.empty() || d.config.hook_out == hook) fitting.push_back(&d);
+  if (fitting.size() != 1)
+    bad(hook.empty() ? "there are " + std::to_string(set->members.size()) + " dictionaries and none is chosen" : "no dictionary there gives " + hook,
+        "param dictionary", "name one file, or the point that its dictionary gives with point=");
+  int64_t size = fitting[0]->config.d_sae;
+  if (feature >= size) bad("there is no feature " + std::to_string(feature), "param feature", "features go from 0 to " + std::to_string(size - 1));
+  return std::make_shared<Dictionary>(*fitting[0]);
+}
 
 std::vector<std::string> steered_points(const Model& model, const std::string& glob) {
   std::vector<std::string> names = model.catalogue().match(glob);
@@ -113,6 +149,7 @@ std::vector<SteeredPoint> find_directions(const AnalysisInput& input, const std:
   at::Tensor given;
   if (o.from == DirectionOptions::From::kFile) given = read_direction(o.file, o.tensor);
   if (o.from == DirectionOptions::From::kUnembedding) given = unembedding_difference(input);
+  if (o.from == DirectionOptions::From::kFeature) given = o.dictionary->directions()[o.feature].to(at::kCPU, at::kDouble);
   for (size_t i = 0; i < hooks.size(); ++i) {
     SteeredPoint p;
     p.hook = hooks[i];
@@ -126,7 +163,7 @@ std::vector<SteeredPoint> find_directions(const AnalysisInput& input, const std:
       if (o.from == DirectionOptions::From::kUnembedding && shape.size() != 1)
         bad("a direction of the unembedding lies in the residual stream, and " + hooks[i] + " does not", "steering",
             "choose a residual or a sub-layer output");
-      int64_t have = o.from == DirectionOptions::From::kFile ? given.numel() : given.size(1);
+      int64_t have = o.from == DirectionOptions::From::kUnembedding ? given.size(1) : given.numel();
       if (have != size)
         bad("the direction has " + std::to_string(have) + " numbers and " + hooks[i] + " has " + std::to_string(size), "steering",
             "choose a point of the direction's width");
@@ -144,6 +181,12 @@ std::vector<SteeredPoint> find_directions(const AnalysisInput& input, const std:
       std::vector<int64_t> by_row(static_cast<size_t>(p.direction.dim()), 1);
       by_row[0] = norm.size(0);
       p.direction = p.direction * (p.mean_norm / norm).view(by_row);
+    }
+    if (o.to_max_activation) {
+      const double most = max_activation(input, groups, o);
+      if (!(most > 0))
+        bad("feature " + std::to_string(o.feature) + " fires on none of the clean prompts", "param scale", "choose another scale, or prompts on which it fires");
+      p.direction = p.direction * most;
     }
     out.push_back(std::move(p));
   }
