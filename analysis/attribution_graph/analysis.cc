@@ -36,7 +36,10 @@ class Run : public AnalysisRun {
     const Params& p = input.params;
     if (p.get_string("transcoders").empty())
       throw Error(StatusCode::kBadInput, "no transcoders are named", "param transcoders", "name a folder with --transcoders (`microtome run transcoder` trains some)");
-    transcoders_ = std::make_unique<TranscoderLayers>(input.model, read_dictionaries(p.get_string("transcoders")));
+    const DictionarySet set = read_dictionaries(p.get_string("transcoders"));
+    transcoders_ = std::make_unique<TranscoderLayers>(input.model, set);
+    for (const Dictionary& d : set.members)
+      if (std::string doubt = check_against_model(d, input.model, input.weights_hash); !doubt.empty()) doubts_.push_back(doubt);
     options_.frozen.form = input.form;
     options_.frozen.max_features = p.get_int("max_sources");
     options_.frozen.max_logits = p.get_int("max_logits");
@@ -136,6 +139,7 @@ class Run : public AnalysisRun {
 
   AnalysisInput input_;
   std::unique_ptr<TranscoderLayers> transcoders_;
+  std::vector<std::string> doubts_;            // transcoders of other weights
   GraphOptions options_;
   std::unique_ptr<GraphBuild> build_;
   int64_t prompt_ = -1, blocks_open_ = 0;      // of build_: items whose rows it has
@@ -156,7 +160,7 @@ void Run::describe(const GraphPicture& picture, const std::vector<EdgeTest>& tes
                          " bear most on the next token, which is " + (likeliest ? likeliest->label : "unknown") + ".");
   out.findings.push_back(prompt + percent(o.scores.replacement) + " of the influence of tokens on the logits goes through features alone rather than through the transcoders' errors (replacement score); " +
                          percent(o.scores.completeness) + " of what nodes receive comes from features and tokens (completeness score).");
-  if (std::string path = picture.strongest_path(); !path.empty()) out.findings.push_back(prompt + "The strongest path through features is " + path + ".");
+  if (std::string path = picture.strongest_path(); !path.empty()) out.findings.push_back(prompt + path);
   if (tests.size() >= 1) {
     std::vector<double> predicted, measured;
     int64_t same = 0;
@@ -181,6 +185,7 @@ void Run::describe(const GraphPicture& picture, const std::vector<EdgeTest>& tes
 AnalysisResult Run::finish(const std::vector<std::vector<NamedArray>>& items) {
   at::NoGradGuard no_grad;
   AnalysisResult out;
+  out.warnings = doubts_;
   std::vector<double> replacement, completeness, errors, active, nodes, edges, direct, frozen_r, recomputed_r, total_r;
   for (int64_t p = 0; p < prompts_; ++p) {
     Progress quiet;

@@ -211,6 +211,7 @@ std::string GraphPicture::strongest_path() const {
   const Path* path = !through_features_.nodes.empty() ? &through_features_ : paths_.empty() ? nullptr : &paths_[0];
   if (path)
     for (int64_t n : path->nodes) text += (text.empty() ? "" : " → ") + node_name(of_[static_cast<size_t>(n)]);
+  if (path) text = (path == &through_features_ ? "The strongest path through features is " : "The strongest path is ") + text + ".";
   return text;
 }
 

@@ -295,7 +295,7 @@ AnalysisResult CircuitSummary::result(const FrozenModel& frozen, int64_t feature
   const auto said = [&](const char* begin, const auto& path) { out.findings.push_back(begin + text(path.first) + " (" + short_number(path.second.flow) + " logits on average)."); };
   if (!shared.empty()) said("The strongest path is ", shared[0]);
   const auto through = std::find_if(shared.begin(), shared.end(), [](const auto& p) {
-    return p.first[0].kind != Kind::kError && std::any_of(p.first.begin(), p.first.end(), [](const PathNode& n) { return n.kind == Kind::kFeature; });
+    return p.first[0].kind == Kind::kToken && std::any_of(p.first.begin(), p.first.end(), [](const PathNode& n) { return n.kind == Kind::kFeature; });
   });
   if (through != shared.end()) said("The strongest through features, from a token on, is ", *through);
   return out;

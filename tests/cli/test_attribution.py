@@ -25,7 +25,7 @@ def write_transcoders(folder):
                        "normalize_activations": "none", "reshape_activations": "none",
                        "metadata": {"hook_name": f"blocks.{layer}.mlp.hook_in", "hook_name_out": f"blocks.{layer}.hook_mlp_out", "sae_lens_version": "6.54.12"}}, f)
         header, data = {}, array.array("f")
-        for name, shape, scale, shift in (("W_enc", [D, D_SAE], 0.15, 0), ("b_enc", [D_SAE], 0.1, -1.0), ("W_dec", [D_SAE, D], 0.05, 0), ("b_dec", [D], 0.02, 0)):
+        for name, shape, scale, shift in (("W_enc", [D, D_SAE], 0.15, 0), ("b_enc", [D_SAE], 0.1, -1.0), ("W_dec", [D_SAE, D], 0.2, 0), ("b_dec", [D], 0.02, 0)):
             begin = len(data) * 4
             for _ in range(shape[0] * (shape[1] if len(shape) > 1 else 1)):
                 x = (x * 1103515245 + 12345) % 2**31
@@ -49,7 +49,7 @@ class Attribution(CliCase):
 
     def test_a_graph_and_its_exports(self):
         for n, model in ((1, LLAMA), (2, DELTA)):
-            out, _ = self.run_graph(model, "--test_edges", 4, "--max_nodes", 300)
+            out, _ = self.run_graph(model, "--test_edges", 4, "--max_nodes", 300, "--node_threshold", 0.999)
             self.assertIn("replacement_score", out)
             path = self.path(f"graph{n}.json")
             call("export", n, "--project", self.project, "--format", "neuronpedia", "--out", path, "--slug", "my-slug", "--scan", "zoo")
@@ -100,7 +100,7 @@ class Attribution(CliCase):
     def test_what_is_said_of_bad_input(self):
         base = ["run", "attribution_graph", "--model", LLAMA, "--task", "greater_than", "--prompts", 1, "--device", "cpu"]
         self.assertIn("no transcoders are named", error_of(*base))
-        self.assertIn("transcoders", error_of(*base, "--transcoders", self.path("nowhere")))
+        self.assertIn("nowhere", error_of(*base, "--transcoders", self.path("nowhere")))
         os.rename(self.path("transcoders/layer_3"), self.path("layer_3"))
         with open(self.path("layer_3/cfg.json")) as f:
             cfg = json.load(f)
