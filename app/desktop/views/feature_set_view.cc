@@ -89,8 +89,8 @@ FeatureSetView::FeatureSetView(QWidget* parent) : View(parent) {
   connect(search_, &QLineEdit::textChanged, this, [this] { typing_.start(); });
   connect(list_->selectionModel(), &QItemSelectionModel::currentRowChanged, this, [this](const QModelIndex& now) {
     const FeatureSet::Feature* f = now.isValid() ? model_->feature(filter_->mapToSource(now).row()) : nullptr;
-    // A search that hides the chosen one does not unset it.
-    if (f) show(f->index);
+    // A search that hides the chosen one does not unset it; the list would move on to its neighbour.
+    if (f && !searching_) showFeature(f->index);
   });
   dashboard_->setNames([this](qint64 f) { return label(f); });
   connect(dashboard_, &FeatureView::featureWanted, this, [this](qint64 f) { choose(f); });
@@ -108,7 +108,7 @@ void FeatureSetView::setSet(std::shared_ptr<const FeatureSet> set) {
   model_->setSet(std::move(set));
   fitColumns();
   search();
-  if (model_->rowOf(before) >= 0) show(before);
+  if (model_->rowOf(before) >= 0) showFeature(before);
   else dashboard_->setFeature(nullptr, -1, {});
   if (before >= 0 && choose(before)) return;
   if (filter_->rowCount() > 0) list_->setCurrentIndex(filter_->index(0, 0));
@@ -145,11 +145,11 @@ bool FeatureSetView::choose(qint64 feature) {
   }
   list_->setCurrentIndex(at);
   list_->scrollTo(at, QAbstractItemView::PositionAtCenter);
-  show(feature);
+  showFeature(feature);
   return true;
 }
 
-void FeatureSetView::show(qint64 feature) {
+void FeatureSetView::showFeature(qint64 feature) {
   if (feature == this->feature() && model_->set() && dashboard_->feature() >= 0) {
     dashboard_->setFeature(model_->shared(), model_->rowOf(feature), label(feature));
     return;
@@ -171,8 +171,12 @@ void FeatureSetView::search() {
   const bool asked = !search_->text().trimmed().isEmpty();
   try {
     const FeatureQuery query = parse_feature_query(search_->text().toStdString());
+    searching_ = true;
     if (!asked) filter_->showAll();
     else filter_->setRows(findFeatures(model_->hasEdits() ? model_->edited() : *set, query));
+    const int chosen = model_->rowOf(feature());
+    list_->setCurrentIndex(chosen < 0 ? QModelIndex() : filter_->mapFromSource(model_->index(chosen, 0)));
+    searching_ = false;
     if (search_->text().contains(QLatin1String("sort:")) && query.sort != FeatureQuery::Field::kMean)
       list_->sortByColumn(query.sort == FeatureQuery::Field::kIndex     ? FeatureListModel::kIndex
                           : query.sort == FeatureQuery::Field::kDensity ? FeatureListModel::kDensity

@@ -48,7 +48,7 @@ class FeatureSetView : public View {
 
  private:
   void search();
-  void show(qint64 feature);
+  void showFeature(qint64 feature);
   void fitColumns();
   FeatureListModel* model_;
   FeatureListFilter* filter_;
@@ -58,7 +58,7 @@ class FeatureSetView : public View {
   QTableView* list_;
   FeatureView* dashboard_;
   QTimer typing_;
-  bool fitted_ = false;
+  bool fitted_ = false, searching_ = false;
 };
 
 }  // namespace microtome::desktop

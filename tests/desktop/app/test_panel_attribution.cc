@@ -8,6 +8,7 @@
 #include <QUrl>
 
 #include "app/desktop/panels/attribution_graph/attribution_panel.h"
+#include "app/desktop/theme/theme.h"
 #include "app/desktop/views/attribution_view.h"
 #include "app/desktop/views/param_form.h"
 #include "core/base/json.h"
