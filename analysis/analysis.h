@@ -26,6 +26,7 @@ struct AnalysisInput {
   Params params;                          // defaults filled in
   uint64_t seed = 0;
   MixerForm form = MixerForm::kAuto;
+  std::string model_name{}, weights_hash{};   // as a run's key has them
 };
 
 // One run of an analysis. Used by one thread at a time.

@@ -119,7 +119,8 @@ RunOutcome run_analysis(const analyses::Registry& registry, const LoadedModel& l
   const AnalysisKind* kind = &registry.get(settings.analysis, "run");
   const ParamSchema& schema = kind->schema;
   AnalysisInput input{*loaded.model, loaded.tokenizer.get(), dataset, resolve_params(schema, settings.params).value(),
-                      settings.seed, parse_form(settings.form)};
+                      settings.seed, parse_form(settings.form), loaded.name,
+                      loaded.checkpoint->weights_hash().value()};
 
   RunOutcome out;
   RunSpec& spec = out.spec;
@@ -137,7 +138,7 @@ RunOutcome run_analysis(const analyses::Registry& registry, const LoadedModel& l
   spec.model_path = loaded.folder;
   spec.model_name = loaded.name;
   spec.family = loaded.model->config().family;
-  spec.weights_hash = loaded.checkpoint->weights_hash().value();
+  spec.weights_hash = input.weights_hash;
   spec.tokenizer_hash = loaded.tokenizer ? loaded.tokenizer->hash() : "";
   spec.dataset_name = dataset.name;
   spec.dataset_hash = dataset.pairs.empty() ? "" : dataset.hash();

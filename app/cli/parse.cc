@@ -160,6 +160,14 @@ Parsed parse(int argc, char** argv) {
       .option("--project", "the project file to keep the run in").option("--out", "a folder for result.json and tensors.safetensors")
       .flag("--drop-unequal", "leave out pairs of unequal length, with a warning").flag("--again", "compute even when the project has the answer")
       .form().start_token().compute().json().extras();
+  add("train", "train sparse dictionaries as a file says; goes on where it was when it is called again",
+      "microtome train sae my-sae.json, with my-sae.json:\n"
+      "  {\"model\": \"resources/models/zoo-llama\", \"corpus\": \"text.txt\", \"hook\": \"blocks.2.hook_resid_post\",\n"
+      "   \"kind\": \"topk\", \"k\": 32, \"tokens\": 5000000, \"project\": \"my-sae.microtome\", \"out\": \"my-sae\", \"format\": \"saelens\"}\n"
+      "  Other fields are parameters of the analysis (`microtome analyses sae`), or device, dtype, tf32, seed, threads, form, weights.\n"
+      "  Paths are meant from the folder of the file. Without project and out: FILE.microtome, FILE-dictionaries beside it")
+      .first_word("WHAT", "sae: autoencoders of a point; transcoder: replacements of MLPs", {"sae", "transcoder"}, "SPEC.json", "what to train on what")
+      .flag("--again", "start anew even when the project has the answer, or a checkpoint").start_token().compute();
   add("tasks", "the built-in tasks, or prompts of one", "microtome tasks ioi --model resources/models/zoo-llama --generate 5")
       .words("NAME", "a task", 0, 1).option("--model", "a model folder whose tokenizer the words must fit")
       .number("--generate", "how many pairs to make", 1, 1000000).number("--seed", "seed (default 0)", 0, 9.007199254740992e15)
@@ -178,7 +186,10 @@ Parsed parse(int argc, char** argv) {
   add("export", "a result in another format", "microtome export 3 --project ioi.microtome --format csv --out patching.csv")
       .words("RUN", "its number or the beginning of its key", 1, 1).option("--project", "a project file", true)
       .choice("--format", "format (default json)", {"json", "csv", "safetensors", "dot", "svg", "graphml", "mib", "neuronpedia", "saelens", "circuit_tracer", "sparsify"})
-      .option("--artifact", "only this table, array map, circuit or dictionary of the run").flag("--all-edges", "dot, graphml: also edges outside the circuit")
+      .option("--artifact", "only this table, array map, circuit, graph or dictionary of the run")
+      .option("--max-size", "neuronpedia: megabytes the file may have; the weakest links are left out (default 20)")
+      .option("--slug", "neuronpedia: the graph's name there").option("--scan", "neuronpedia: the model's name there (gemma-2-2b)")
+      .flag("--all-edges", "dot, graphml: also edges outside the circuit")
       .option("--out", "the file to write, or the folder: for csv, dictionaries, and where a run holds several circuits", true);
   add("circuit", "operations on circuits: files in the MIB form (JSON), or runs of a project",
       "microtome circuit top eap.json --n 100 --prune --out small.json\n"
@@ -197,6 +208,15 @@ Parsed parse(int argc, char** argv) {
       .option("--edges", "show: how many edges (default 20, all with --json)")
       .choice("--format", "form of --out (default: by its ending, else mib)", {"mib", "dot", "svg", "graphml", "csv"})
       .flag("--all-edges", "dot, graphml: also edges outside the circuit").option("--out", "the file to write").json();
+  add("features", "the feature dashboards of a run of `microtome run features`: search, look at one, label, write HTML",
+      "microtome features 3 --project sae.microtome --search 'monday density<0.01' --sort max\n"
+      "  microtome features 3 --project sae.microtome --feature 512\n"
+      "  microtome features 3 --project sae.microtome --label 512='days of the week' --html pages")
+      .words("RUN", "its number or the beginning of its key", 1, 1).option("--project", "a project file", true)
+      .option("--search", "words or \"text\" in examples and labels, token:\" the\", label:text, density>0.01, max<3, mean, index, sort:max; all must hold")
+      .option("--sort", "density, max, mean or index; with - in front the other way round").number("--limit", "at most so many (default 20; with --html all)", 1, 1e9)
+      .option("--feature", "only this one, whole").repeated("--label", "NUMBER=TEXT: a feature's label; an empty text takes it away")
+      .option("--html", "a folder for a page a feature and an index, or one file that ends in .html").json();
   add("dictionary", "sparse dictionaries (SAEs, transcoders) in files: look at them, convert them",
       "microtome dictionary show my-sae --model resources/models/zoo-llama\n"
       "  microtome dictionary convert my-transcoders --to circuit_tracer --out for-circuit-tracer")
@@ -210,7 +230,7 @@ Parsed parse(int argc, char** argv) {
       .choice("--format", "format (default html)", {"html", "md", "pdf"}).option("--title", "title").option("--question", "the question, one sentence")
       .option("--notes", "a Markdown file to include").option("--out", "the file to write", true);
   add("bench", "benchmark workloads; JSON on standard output", "microtome bench patching --device cpu")
-      .words("NAME", "patching, forward, circuits or mixers (default: all)", 0, 1).option("--model", "a model folder (default: random weights of GPT-2-small shape)")
+      .words("NAME", "patching, forward, circuits, mixers or training (default: all)", 0, 1).option("--model", "a model folder (default: random weights of GPT-2-small shape)")
       .flag("--small", "small shapes, for a quick look").compute();
   add("demo", "the main job on the two models that ship with Microtome, ending with a report", "microtome demo --out demo-out")
       .option("--out", "the folder for report and project (default demo-out)").option("--models", "a folder with zoo-llama and zoo-gated_deltanet")

@@ -9,6 +9,7 @@
 #include "analysis/runner.h"
 #include "app/engine/open_model.h"
 #include "app/engine/plugin_analyses.h"
+#include "app/engine/trained_dictionaries.h"
 #include "core/model/device.h"
 #include "core/model/weights.h"
 
@@ -146,6 +147,10 @@ class CoreEngine final : public Engine {
   RunOutcome run(const OpenModel& model, const Dataset& dataset, const RunSettings& settings, ResultStore* store,
                  Progress& progress, const PreviewFn& preview) override {
     return run_analysis(known_.registry, loaded(model), dataset, settings, store, progress, preview);
+  }
+
+  void write_dictionaries(const AnalysisResult& result, const std::vector<std::string>& names, const std::string& folder) override {
+    write_trained_dictionaries(result, names, folder);
   }
 
  private:

@@ -125,6 +125,11 @@ class Engine {
   // As `microtome run`: answered from the store where it can, items commit one by one, resumes.
   virtual RunOutcome run(const OpenModel& model, const Dataset& dataset, const RunSettings& settings,
                          ResultStore* store, Progress& progress, const PreviewFn& preview) = 0;
+
+  // Writes dictionaries that a training run made into `folder`, in SAELens's layout, so that analyses (and others) read them there.
+  // names: of its artifacts; empty: all of them, as one set. The folder is made; what lies in it already is kept as it is, since
+  // its name says which run it came from.
+  virtual void write_dictionaries(const AnalysisResult& result, const std::vector<std::string>& names, const std::string& folder) = 0;
 };
 
 // The function of libmicrotome_app.so that gives the one engine of the process; it lives until the process ends.

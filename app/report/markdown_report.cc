@@ -5,6 +5,8 @@
 
 #include "app/report/array_view.h"
 #include "app/report/artifact_html.h"
+#include "app/report/attribution_svg.h"
+#include "app/report/feature_html.h"
 #include "app/report/html.h"
 #include "app/report/markdown.h"
 #include "app/report/report.h"
@@ -181,6 +183,9 @@ std::string artifact_md(const Artifact& a, const ViewContext& context) {
     return out + "\n";
   }
   if (const auto* c = std::get_if<Circuit>(&a)) return out + circuit_md(*c);
+  if (const auto* f = std::get_if<FeatureSet>(&a)) return out + features_md(*f);
+  if (const auto* g = std::get_if<AttributionGraph>(&a))
+    return out + md(attribution_words(*g), 2000) + "\n\n" + table_md(attribution_edge_table(*g, 30)) + table_md(attribution_node_table(*g, 30));
   return out;
 }
 

@@ -10,18 +10,6 @@ namespace {
 
 using namespace report;
 
-std::string head(const std::string& title) {
-  return "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
-         "script-src '" +
-         script_hash() +
-         "'; img-src data:; base-uri 'none'; form-action 'none'\">"
-         "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><meta name=\"generator\" "
-         "content=\"Microtome\">"
-         "<meta name=\"referrer\" content=\"no-referrer\"><title>" +
-         escape(shorten(title, 200)) + "</title><style>" + style_sheet() + "</style></head>\n<body>";
-}
-
 std::string entry(const std::string& id, const std::string& title) {
   return "<li><a href=\"#" + id + "\">" + escape(shorten(title, 100)) + "</a></li>";
 }
@@ -49,7 +37,7 @@ std::string render_html(const std::vector<ReportRun>& runs, const ReportOptions&
   std::string title = options.title.empty() ? "Microtome report" : options.title;
   ReportIndex index = make_index(runs);
   std::string out =
-      head(title) + svg_definitions() + "<header><p class=\"kick\">Microtome report</p><h1>" + escape(title) + "</h1>";
+      page_head(title) + svg_definitions() + "<header><p class=\"kick\">Microtome report</p><h1>" + escape(title) + "</h1>";
   if (!options.question.empty()) out += "<p class=\"q\">" + escape(options.question) + "</p>";
   out += "<p class=\"meta\">" + escape(summary_line(runs, index, options.generated)) + "</p></header>\n";
   if (runs.empty()) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "app/report/attribution_svg.h"
+#include "app/report/feature_html.h"
 #include "app/report/html.h"
 #include "app/report/markdown.h"
 #include "app/report/svg_chart.h"
@@ -183,7 +185,8 @@ std::string artifact_html(const ArtifactRow& row, RenderState& state) {
   size_t shown = !several && std::holds_alternative<Text>(*any) ? 1 : row.columns.size();
   // Half the page holds about six columns of numbers; wider tables stand below one another.
   const auto* wide = std::get_if<Table>(any);
-  const bool broad = (wide && wide->columns.size() > 6) || std::holds_alternative<Circuit>(*any);
+  const bool broad = (wide && wide->columns.size() > 6) || std::holds_alternative<Circuit>(*any) || std::holds_alternative<FeatureSet>(*any) ||
+                     std::holds_alternative<AttributionGraph>(*any);
   if (several) out += broad ? "<div class=\"cols wide\">" : "<div class=\"cols\">";
   for (size_t i = 0; i < shown; ++i) {
     const Artifact* a = row.artifacts[i];
@@ -191,12 +194,14 @@ std::string artifact_html(const ArtifactRow& row, RenderState& state) {
     if (several) out += "<div>" + who(*row.columns[i], *state.index);
     if (const auto* table = std::get_if<Table>(a))
       out += table_html(*table, &state.index->models[row.columns[i]->model]);
+    if (const auto* features = std::get_if<FeatureSet>(a)) out += features_html(*features);
     if (const auto* circuit = std::get_if<Circuit>(a)) {
       // Beside the first circuit of the run only.
       const std::vector<Artifact>& all = row.columns[i]->run->result.artifacts;
       const bool first = &*std::find_if(all.begin(), all.end(), [](const Artifact& o) { return std::holds_alternative<Circuit>(o); }) == a;
       out += circuit_html(*circuit, &state.index->models[row.columns[i]->model], first ? curves_of(*row.columns[i]) : std::vector<const Series*>());
     }
+    if (const auto* graph = std::get_if<AttributionGraph>(a)) out += attribution_html(*graph);
     if (const auto* text = std::get_if<Text>(a)) {
       out +=
           "<div class=\"text\">" + markdown_to_html(std::string_view(text->markdown).substr(0, 200000), 5) + "</div>";

@@ -4,7 +4,10 @@
 #include <cstdint>
 #include <cstdlib>
 
+#include "app/report/attribution_svg.h"
 #include "app/report/circuit_svg.h"
+#include "app/report/feature_html.h"
+#include "app/report/html.h"
 #include "app/report/svg_heatmap.h"
 #include "core/base/sha256.h"
 
@@ -159,6 +162,13 @@ const std::string kScript = R"js(
     th.addEventListener("click",function(){sort(th);});
     th.addEventListener("keydown",function(e){if(e.key==="Enter"||e.key===" "){e.preventDefault();sort(th);}});
   });
+  document.querySelectorAll("input[data-filter]").forEach(function(box){
+    var table=document.getElementById(box.getAttribute("data-filter"));
+    box.addEventListener("input",function(){
+      var wanted=box.value.toLowerCase();
+      Array.from(table.tBodies[0].rows).forEach(function(r){r.hidden=r.textContent.toLowerCase().indexOf(wanted)<0;});
+    });
+  });
   window.addEventListener("beforeprint",function(){
     document.querySelectorAll("details").forEach(function(d){d.open=true;});
   });
@@ -190,7 +200,7 @@ std::string style_sheet() {
     std::string n = std::to_string(i);
     out += ".l" + n + "{stroke:var(--c" + n + ")}.f" + n + "{fill:var(--c" + n + ")}\n";
   }
-  return out + circuit_style();
+  return out + circuit_style() + feature_style() + attribution_style();
 }
 
 const std::string& script() { return kScript; }
@@ -200,6 +210,18 @@ std::string script_hash() {
   for (size_t i = 0; i + 1 < hex.size(); i += 2)
     bytes += static_cast<char>(std::strtol(hex.substr(i, 2).c_str(), nullptr, 16));
   return "sha256-" + base64(bytes);
+}
+
+std::string page_head(const std::string& title) {
+  return "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; "
+         "script-src '" +
+         script_hash() +
+         "'; img-src data:; base-uri 'none'; form-action 'none'\">"
+         "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><meta name=\"generator\" "
+         "content=\"Microtome\">"
+         "<meta name=\"referrer\" content=\"no-referrer\"><title>" +
+         escape(shorten(title, 200)) + "</title><style>" + style_sheet() + "</style></head>\n<body>";
 }
 
 }  // namespace microtome::report

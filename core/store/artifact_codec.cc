@@ -89,7 +89,7 @@ struct Encoder {
     }
     return out;
   }
-  Json operator()(const FeatureSet& f) const { return encode_features(f); }
+  Json operator()(const FeatureSet& f) const { return encode_features_head(f); }
   Json operator()(const AttributionGraph& g) const { return encode_graph(g); }
 };
 
@@ -198,7 +198,7 @@ Artifact decode_artifact(const std::string& kind, const std::string& body, std::
   if (kind == "series") return decode_series(f);
   if (kind == "text") return Text{f.text("name"), f.text("title"), f.text("markdown")};
   if (kind == "circuit") return decode_circuit(f);
-  if (kind == "features") return decode_features(object, where);
+  if (kind == "features") return decode_features_head(object, where);
   if (kind == "attribution_graph") return decode_graph(object, where);
   throw Error(StatusCode::kBadInput, "the project holds an artifact of a kind this program does not know", where,
               "open it with a newer microtome");

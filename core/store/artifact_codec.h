@@ -1,5 +1,6 @@
 // artifact_codec.h — artifacts, summaries and run specifications as the JSON that the project file keeps; private to
-// core/store. Arrays are not in it: the store keeps them as safetensors, in the order given here.
+// core/store. Arrays are not in it: the store keeps them as safetensors, in the order given here. Nor are the features of a FeatureSet: they have
+// tables of their own (feature_tables.h).
 #pragma once
 
 #include <string>

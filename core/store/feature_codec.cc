@@ -6,27 +6,6 @@ namespace microtome {
 namespace {
 
 using Where = std::string;
-Json scores(const std::vector<FeatureSet::TokenScore>& v) {
-  Json out = Json::array();
-  for (const auto& s : v) out.push_back(Json::array({s.id, encode_number(s.value)}));
-  return out;
-}
-
-Json near(const std::vector<FeatureSet::Neighbour>& v) {
-  Json out = Json::array();
-  for (const auto& s : v) out.push_back(Json::array({s.feature, encode_number(s.value)}));
-  return out;
-}
-
-std::vector<std::pair<int64_t, double>> pairs(const Json& v, const char* field, const Where& where) {
-  std::vector<std::pair<int64_t, double>> out;
-  for (const Json& p : decode_list(v, field, where)) {
-    decode_list(p, 2, field, where);
-    out.emplace_back(decode_integer(p[0], field, where), decode_number(p[1], field, where));
-  }
-  return out;
-}
-
 std::vector<int64_t> integers(const Json& v, const char* field, const Where& where) {
   std::vector<int64_t> out;
   for (const Json& x : decode_list(v, field, where)) out.push_back(decode_integer(x, field, where));
@@ -45,26 +24,12 @@ struct Reader {
 
 }  // namespace
 
-Json encode_features(const FeatureSet& set) {
-  Json texts = Json::array(), features = Json::array();
-  for (const auto& [id, text] : set.token_texts) texts.push_back(Json::array({id, encode_text(text)}));
-  for (const FeatureSet::Feature& f : set.features) {
-    Json examples = Json::array();
-    for (const FeatureSet::Example& e : f.examples) {
-      Json values = Json::array();
-      for (float v : e.activations) values.push_back(encode_number(static_cast<double>(v)));
-      examples.push_back({{"band", encode_text(e.band)}, {"sequence", e.sequence}, {"position", e.position}, {"strongest", e.strongest},
-                          {"ids", e.ids}, {"activations", values}});
-    }
-    features.push_back({{"index", f.index}, {"label", encode_text(f.label)}, {"density", encode_number(f.density)}, {"max", encode_number(f.max)},
-                        {"mean", encode_number(f.mean)}, {"histogram", f.histogram}, {"top", scores(f.top_logits)}, {"bottom", scores(f.bottom_logits)},
-                        {"neighbours", near(f.neighbours)}, {"coactive", near(f.coactive)}, {"examples", examples}});
-  }
+Json encode_features_head(const FeatureSet& set) {
   return {{"name", encode_text(set.name)}, {"title", encode_text(set.title)}, {"dictionary", encode_text(set.dictionary)},
-          {"hook", encode_text(set.hook)}, {"d_sae", set.d_sae}, {"tokens_seen", set.tokens_seen}, {"token_texts", texts}, {"features", features}};
+          {"hook", encode_text(set.hook)}, {"d_sae", set.d_sae}, {"tokens_seen", set.tokens_seen}};
 }
 
-FeatureSet decode_features(const Json& object, const std::string& where) {
+FeatureSet decode_features_head(const Json& object, const std::string& where) {
   Reader r{object, where};
   FeatureSet set;
   set.name = r.text("name");
@@ -73,38 +38,6 @@ FeatureSet decode_features(const Json& object, const std::string& where) {
   set.hook = r.text("hook");
   set.d_sae = r.integer("d_sae");
   set.tokens_seen = r.integer("tokens_seen");
-  for (const Json& t : r.list("token_texts")) {
-    decode_list(t, 2, "token_texts", where);
-    set.token_texts[decode_integer(t[0], "token_texts", where)] = decode_text(t[1], "token_texts", where);
-  }
-  for (const Json& one : r.list("features")) {
-    Reader f{one, where};
-    FeatureSet::Feature out;
-    out.index = f.integer("index");
-    out.label = f.text("label");
-    out.density = f.number("density");
-    out.max = f.number("max");
-    out.mean = f.number("mean");
-    out.histogram = integers(f.at("histogram"), "histogram", where);
-    for (auto [id, v] : pairs(f.at("top"), "top", where)) out.top_logits.push_back({id, v});
-    for (auto [id, v] : pairs(f.at("bottom"), "bottom", where)) out.bottom_logits.push_back({id, v});
-    for (auto [id, v] : pairs(f.at("neighbours"), "neighbours", where)) out.neighbours.push_back({id, v});
-    for (auto [id, v] : pairs(f.at("coactive"), "coactive", where)) out.coactive.push_back({id, v});
-    for (const Json& x : f.list("examples")) {
-      Reader e{x, where};
-      FeatureSet::Example example;
-      example.band = e.text("band");
-      example.sequence = e.integer("sequence");
-      example.position = e.integer("position");
-      example.strongest = e.integer("strongest");
-      example.ids = integers(e.at("ids"), "ids", where);
-      for (const Json& v : decode_list(e.at("activations"), example.ids.size(), "activations", where)) example.activations.push_back(static_cast<float>(decode_number(v, "activations", where)));
-      if (!example.ids.empty() && (example.strongest < 0 || example.strongest >= static_cast<int64_t>(example.ids.size())))
-        throw Error(StatusCode::kBadInput, "an example's strongest token lies outside it", where, "restore the project file from a copy");
-      out.examples.push_back(std::move(example));
-    }
-    set.features.push_back(std::move(out));
-  }
   return set;
 }
 

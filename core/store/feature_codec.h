@@ -9,8 +9,9 @@
 
 namespace microtome {
 
-Json encode_features(const FeatureSet& set);
-FeatureSet decode_features(const Json& object, const std::string& where);
+// The set's own facts; its features lie in tables (feature_tables.h).
+Json encode_features_head(const FeatureSet& set);
+FeatureSet decode_features_head(const Json& object, const std::string& where);
 Json features_json(const FeatureSet& set);
 
 Json encode_graph(const AttributionGraph& graph);

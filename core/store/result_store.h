@@ -12,6 +12,7 @@
 
 #include "core/base/artifact.h"
 #include "core/base/status.h"
+#include "core/store/feature_query.h"
 #include "core/store/run_spec.h"
 
 namespace microtome {
@@ -75,6 +76,19 @@ class ResultStore {
   // Stores the result (tensors of 64 KiB and more as files) and marks the run done, in one transaction.
   virtual Status finish_run(int64_t run_id, const AnalysisResult& result) = 0;
   virtual Result<AnalysisResult> result(int64_t run_id) = 0;
+
+  // Features of a run's first feature set, without loading the others. kNotFound: the run holds none, or not this one.
+  struct FeaturePage {
+    FeatureSet head;                                       // the set's facts; no features, no token texts
+    int64_t all = 0, total = 0;                            // features stored; how many fit, whatever the limit
+    std::vector<FeatureRow> rows;
+  };
+  virtual Result<FeaturePage> search_features(int64_t run_id, const FeatureQuery& query) = 0;
+  // The set's facts, this one feature, and the texts of its tokens.
+  virtual Result<FeatureSet> feature(int64_t run_id, int64_t index) = 0;
+  // A person's words; empty takes them away. They stay when the run is computed again.
+  virtual Status set_feature_label(int64_t run_id, int64_t index, const std::string& label) = 0;
+
   // Context a report needs beside the result (prompts with tokens, model facts): JSON text under a name.
   virtual Status put_context(int64_t run_id, const std::string& name, const std::string& json) = 0;
   virtual Result<std::string> context(int64_t run_id, const std::string& name) = 0;   // "" when absent

@@ -39,6 +39,13 @@ Statement::Statement(Database& db, std::string_view sql) : db_(db) {
 
 Statement::~Statement() { sqlite3_finalize(stmt_); }
 
+Statement& Statement::reset() {
+  sqlite3_reset(stmt_);                        // gives the error of the last step again, which has been thrown
+  sqlite3_clear_bindings(stmt_);
+  next_ = 1;
+  return *this;
+}
+
 void Statement::check_bind(int rc) {
   if (rc != SQLITE_OK) db_.fail(rc, "cannot pass value " + std::to_string(next_ - 1) + " to the project database");
 }

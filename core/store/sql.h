@@ -22,6 +22,8 @@ class Statement {
   Statement(const Statement&) = delete;
   Statement& operator=(const Statement&) = delete;
 
+  // To run it again with other parameters.
+  Statement& reset();
   // Parameters in order, from 1. The bytes are copied for text and must outlive the statement's run for blobs.
   Statement& bind(int64_t v);
   Statement& bind(double v);

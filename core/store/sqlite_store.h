@@ -36,6 +36,9 @@ class SqliteStore final : public ResultStore {
   Result<std::optional<KeptState>> state(int64_t run_id) override;
   Status finish_run(int64_t run_id, const AnalysisResult& result) override;
   Result<AnalysisResult> result(int64_t run_id) override;
+  Result<FeaturePage> search_features(int64_t run_id, const FeatureQuery& query) override;
+  Result<FeatureSet> feature(int64_t run_id, int64_t index) override;
+  Status set_feature_label(int64_t run_id, int64_t index, const std::string& label) override;
   Status put_context(int64_t run_id, const std::string& name, const std::string& json) override;
   Result<std::string> context(int64_t run_id, const std::string& name) override;
   Result<std::vector<RunRecord>> runs() override;
@@ -75,6 +78,7 @@ class SqliteStore final : public ResultStore {
   RunRecord record_of(const Statement& row) const;
   RunRecord run_by_id(int64_t run_id);
   std::vector<RunRecord> runs_where(const char* condition);
+  std::pair<int64_t, FeatureSet> feature_head(int64_t run_id);   // artifact's place, and the set without features
   // The arrays as bytes: small ones stay, large ones are written as files and become their hash.
   struct Stored {
     std::vector<uint8_t> blob;

@@ -5,6 +5,7 @@
 #include "core/base/quote.h"
 #include "core/io/safetensors.h"
 #include "core/store/artifact_codec.h"
+#include "core/store/feature_tables.h"
 #include "core/store/sqlite_store.h"
 
 namespace microtome {
@@ -120,18 +121,21 @@ Status SqliteStore::finish_run(int64_t run_id, const AnalysisResult& result) {
     struct Encoded {
       std::string kind, name, body;
       std::vector<std::pair<std::string, Stored>> arrays;
+      std::optional<PackedFeatures> features;
     };
     const std::string head = encode_head(result, where);
     std::vector<Encoded> encoded;
     for (const Artifact& a : result.artifacts) {
-      Encoded e{artifact_kind(a), artifact_name(a), encode_artifact(a, where), {}};
+      Encoded e{artifact_kind(a), artifact_name(a), encode_artifact(a, where), {}, {}};
       if (const auto* map = std::get_if<TensorMap>(&a)) {
         for (const NamedArray& array : map->arrays) e.arrays.emplace_back(array.name, store_arrays({array}));
       }
+      if (const auto* set = std::get_if<FeatureSet>(&a)) e.features = pack_features(*set, where);
       encoded.push_back(std::move(e));
     }
 
     Transaction t(*db_, Transaction::Kind::kWrite);
+    const FeatureLabels labels = labels_of_run(*db_, run_id);
     Statement(*db_, "DELETE FROM results WHERE run_id = ?").bind(run_id).run();
     Statement(*db_, "INSERT INTO results (run_id, head) VALUES (?, ?)").bind(run_id).bind(head).run();
     for (size_t i = 0; i < encoded.size(); ++i) {
@@ -143,6 +147,7 @@ Status SqliteStore::finish_run(int64_t run_id, const AnalysisResult& result) {
           .bind(e.name)
           .bind(e.body)
           .run();
+      if (e.features) insert_features(*db_, run_id, static_cast<int64_t>(i), e.name, *e.features, labels);
       for (size_t k = 0; k < e.arrays.size(); ++k) {
         Statement s(*db_,
                     "INSERT INTO arrays (run_id, artifact, position, name, blob, file) VALUES (?, ?, ?, ?, ?, ?)");
@@ -189,6 +194,7 @@ Result<AnalysisResult> SqliteStore::result(int64_t run_id) {
       }
       const std::string place = where + ", artifact " + in_quotes(s.text(2));
       out.artifacts.push_back(decode_artifact(s.text(1), s.text(3), std::move(arrays), place));
+      if (auto* set = std::get_if<FeatureSet>(&out.artifacts.back())) load_features(*db_, run_id, s.integer(0), *set, place);
     }
     return out;
   });

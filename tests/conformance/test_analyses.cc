@@ -5,9 +5,12 @@
 
 #include <cstring>
 #include <filesystem>
+#include <fstream>
 
 #include "analysis/registry.h"
 #include "analysis/runner.h"
+#include "core/dictionary/formats/format.h"
+#include "core/training/trainer.h"
 #include "tests/golden_path.h"
 #include "tests/load_model.h"
 
@@ -76,9 +79,64 @@ class EveryAnalysis : public ::testing::TestWithParam<std::string> {
     RunSettings s;
     s.analysis = name;
     s.params["batch_size"] = "3";
-    if (!analyses::builtin().find(name)->schema.find("batch_size")) s.params.clear();
+    const ParamSchema& schema = analyses::builtin().find(name)->schema;
+    if (!schema.find("batch_size")) s.params.clear();
+    // Files that the defaults leave out, by the name of the parameter, and sizes that a test can pay.
+    auto set = [&](const char* param, const std::string& value) {
+      if (schema.find(param)) s.params[param] = value;
+    };
+    set("corpus", (files().path / "corpus.json").string());
+    set("dictionary", (files().path / "sae").string());
+    set("transcoders", (files().path / "transcoders").string());
+    set("tokens", "600");
+    set("expansion", "2");
+    set("k", "4");
+    set("batch", "40");
+    set("buffer", "3");
+    set("length", "16");
+    set("eval_tokens", "48");
+    set("checkpoint_every", "5");
+    set("log_every", "2");
     s.seed = 11;
     return s;
+  }
+  // A corpus and dictionaries that fit the model, made once.
+  static const Folder& files() {
+    static const Folder* folder = [] {
+      auto* f = new Folder;
+      f->path += "-files";
+      fs::create_directories(f->path);
+      std::string text = "[";
+      for (int64_t r = 0; r < 40; ++r) {
+        text += r ? ",[" : "[";
+        for (int64_t t = 0; t < 16; ++t) text += (t ? "," : "") + std::to_string((r * 31 + t * t * 7 + t * r) % 97);
+        text += "]";
+      }
+      std::ofstream(f->path / "corpus.json") << text << "]";
+      const ModelConfig& c = model_->model->config();
+      auto made = [&](const std::string& in, const std::string& out, uint64_t seed) {
+        DictionaryConfig d;
+        d.d_in = d.d_out = c.d_model;
+        d.d_sae = 48;
+        d.hook_in = in;
+        d.hook_out = out;
+        d.transcoder = in != out;
+        d.apply_b_dec_to_input = !d.transcoder;
+        d.name = "made of " + in;
+        Dictionary made = Trainer::initial(d, at::zeros({c.d_model}), 0.5, 0, 0, seed);
+        return made;
+      };
+      DictionarySet sae{"made", "", {made("blocks.1.hook_resid_post", "blocks.1.hook_resid_post", 1)}, {1}}, set{"made", "", {}, {}};
+      for (int64_t l = 0; l < static_cast<int64_t>(c.layers.size()); ++l) {
+        const std::string block = "blocks." + std::to_string(l) + ".";
+        set.members.push_back(made(block + "mlp.hook_in", block + "hook_mlp_out", static_cast<uint64_t>(l) + 2));
+        set.layers.push_back(l);
+      }
+      write_dictionaries(sae, "saelens", (f->path / "sae").string());
+      write_dictionaries(set, "saelens", (f->path / "transcoders").string());
+      return f;
+    }();
+    return *folder;
   }
   const Dataset& data(const std::string& name) const {
     static const Dataset none;

@@ -1,12 +1,16 @@
 // export: what a run holds, in the forms of other programs.
+#include <charconv>
 #include <cstdio>
+#include <cstdlib>
 #include <filesystem>
 #include <set>
 
 #include "app/cli/commands/commands.h"
+#include "app/report/attribution_svg.h"
 #include "app/report/project_report.h"
 #include "core/dictionary/formats/format.h"
 #include "core/dictionary/stored.h"
+#include "core/io/attribution_file.h"
 #include "core/io/safetensors.h"
 #include "core/store/result_json.h"
 
@@ -46,6 +50,7 @@ void export_csv(const AnalysisResult& result, const std::string& artifact, const
   for (const Artifact& a : result.artifacts) {
     if (!artifact.empty() && artifact_name(a) != artifact) continue;
     if (const auto* t = std::get_if<Table>(&a)) folder.write(t->name, ".csv", table_to_csv(*t));
+    if (const auto* g = std::get_if<AttributionGraph>(&a)) folder.write(g->name, ".csv", report::attribution_csv(*g));
     if (const auto* c = std::get_if<Circuit>(&a)) folder.write(c->name, ".csv", circuit_text(*c, "csv", true, {}));
     if (const auto* m = std::get_if<TensorMap>(&a))
       for (const NamedArray& n : m->arrays) folder.write(m->name + "." + n.name, ".csv", arrays_to_csv(n));
@@ -88,6 +93,69 @@ void export_circuits(const CommandLine& line, ResultStore& store, const RunRecor
   folder.say();
 }
 
+std::vector<const AttributionGraph*> graphs_of(const AnalysisResult& result, const std::string& artifact) {
+  std::vector<const AttributionGraph*> out;
+  for (const Artifact& a : result.artifacts)
+    if (const auto* g = std::get_if<AttributionGraph>(&a); g && (artifact.empty() || g->name == artifact)) out.push_back(g);
+  return out;
+}
+
+// What Neuronpedia calls influence is kept beside the graph.
+std::vector<double> cumulative_of(const AnalysisResult& result, const AttributionGraph& g) {
+  for (const Artifact& a : result.artifacts)
+    if (const auto* m = std::get_if<TensorMap>(&a); m && m->name == g.name + " nodes")
+      for (const NamedArray& n : m->arrays)
+        if (n.name == "cumulative" && n.size() == static_cast<int64_t>(g.nodes.size()))
+          if (const auto* v = std::get_if<std::vector<double>>(&n.data)) return *v;
+  return {};
+}
+
+int64_t most_bytes(const std::string& megabytes) {
+  double v = 0;
+  const auto [end, error] = std::from_chars(megabytes.data(), megabytes.data() + megabytes.size(), v);
+  if (error != std::errc() || end != megabytes.data() + megabytes.size() || !(v > 0) || v > 1e6)
+    throw Error(StatusCode::kBadInput, "'" + megabytes.substr(0, 60) + "' is no number of megabytes", "option --max-size", "write a number above 0: --max-size 20");
+  return static_cast<int64_t>(v * 1e6);
+}
+
+std::string graph_text(const CommandLine& line, const RunRecord& r, const AnalysisResult& result, const AttributionGraph& g, const std::string& format) {
+  if (format == "dot") return report::attribution_dot(g);
+  if (format == "graphml") return report::attribution_graphml(g);
+  if (format == "svg") {
+    report::AttributionLook look;
+    look.standalone = true;
+    return report::attribution_svg(g, look).svg + "\n";
+  }
+  NeuronpediaOptions options;
+  options.slug = line.get("--slug", safe_name(r.model_name + "-" + r.dataset_name + "-" + std::to_string(r.id) + (g.name == "graph" ? "" : "-" + g.name)));
+  options.scan = line.get("--scan", r.model_name);
+  options.max_bytes = most_bytes(line.get("--max-size", "20"));
+  options.cumulative = cumulative_of(result, g);
+  for (const auto& [name, param] : {std::pair("max_n_logits", "max_logits"), {"desired_logit_prob", "logit_mass"}, {"max_feature_nodes", "max_features"}})
+    if (auto it = r.spec.answer_params.find(param); it != r.spec.answer_params.end()) options.settings[name] = std::strtod(it->second.c_str(), nullptr);
+  const NeuronpediaText text = graph_to_neuronpedia(g, options);
+  std::fprintf(stderr, "%zu nodes, %zu links", text.nodes, text.links);
+  if (text.links_left_out > 0) std::fprintf(stderr, "; %zu weaker links and %zu nodes left out to stay below --max-size", text.links_left_out, text.nodes_left_out);
+  std::fprintf(stderr, "\n");
+  return text.json;
+}
+
+// The graphs of a run that can be written so; false: it holds none.
+bool export_graphs(const CommandLine& line, const RunRecord& r, const AnalysisResult& result, const std::string& format) {
+  const std::vector<const AttributionGraph*> graphs = graphs_of(result, line.get("--artifact"));
+  if (graphs.empty() || (format != "neuronpedia" && format != "dot" && format != "svg" && format != "graphml")) return false;
+  const std::string out = line.get("--out");
+  if (graphs.size() == 1) {
+    check(write_text_file(out, graph_text(line, r, result, *graphs[0], format)));
+    std::fprintf(stderr, "%s written\n", out.c_str());
+    return true;
+  }
+  Folder folder(out);
+  for (const AttributionGraph* g : graphs) folder.write(g->name, format == "neuronpedia" ? ".json" : "." + format, graph_text(line, r, result, *g, format));
+  folder.say();
+  return true;
+}
+
 }  // namespace
 
 int export_command(const CommandLine& line) {
@@ -111,11 +179,13 @@ int export_command(const CommandLine& line) {
   } else if (format == "csv") {
     export_csv(result, artifact, out);
     return 0;
+  } else if (export_graphs(line, r, result, format)) {
+    return 0;
   } else if (format == "saelens" || format == "circuit_tracer" || format == "sparsify") {
     export_dictionaries(r, std::move(result), format, artifact, out);
     return 0;
   } else if (format == "neuronpedia") {
-    throw Error(StatusCode::kUnsupported, "run " + std::to_string(r.id) + " holds no features, which 'neuronpedia' describes", "export", "use --format json, csv or safetensors");
+    throw Error(StatusCode::kUnsupported, "run " + std::to_string(r.id) + " holds no attribution graph, which 'neuronpedia' describes", "export", "use --format json, csv or safetensors");
   } else {
     export_circuits(line, *store, r, result, format);
     return 0;

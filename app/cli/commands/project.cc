@@ -102,6 +102,8 @@ int show(const CommandLine& line) {
     } else if (const auto* c = std::get_if<Circuit>(&a)) {
       std::printf("\n%s: %s\n", artifact_kind(a), artifact_name(a).c_str());
       print_circuit(*c, 20);
+    } else if (const auto* f = std::get_if<FeatureSet>(&a)) {
+      std::printf("\n%zu features: `microtome features %lld --project %s` looks at them\n", f->features.size(), static_cast<long long>(r.id), line.get("--project").c_str());
     } else {
       std::printf("\n%s: %s\n", artifact_kind(a), artifact_name(a).c_str());
     }

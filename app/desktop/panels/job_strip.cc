@@ -48,6 +48,11 @@ void JobStrip::setJob(qint64 job, const QString& name) {
   look();
 }
 
+void JobStrip::setCancelText(const QString& text, const QString& tip) {
+  cancel_->setText(text);
+  cancel_->setToolTip(tip);
+}
+
 void JobStrip::showEvent(QShowEvent* event) {
   QWidget::showEvent(event);
   look();

@@ -20,6 +20,8 @@ class JobStrip : public QWidget {
   // name: what stands in front; 0: none.
   void setJob(qint64 job, const QString& name);
   qint64 job() const { return job_; }
+  // What the button says, where stopping the job is no giving up: "Pause".
+  void setCancelText(const QString& text, const QString& tip);
 
  protected:
   void showEvent(QShowEvent* event) override;

@@ -120,7 +120,10 @@ std::optional<RunRequest> requestOf(const Session& session, const RunRecord& run
   const ParamSchema& schema = session.findAnalysis(analysis)->schema;
   for (const auto* params : {&spec.answer_params, &spec.cost_params})
     for (const auto& [name, value] : *params)
-      if (const ParamSpec* p = schema.find(name); p && param_text(p->fallback) != value) out.params[name] = value;
+      if (const ParamSpec* p = schema.find(name); p && !p->is_file && param_text(p->fallback) != value) out.params[name] = value;
+  // Of files a run keeps what was in them; the path is beside it.
+  for (const ParamSpec& p : schema.specs)
+    if (const auto path = spec.cost_params.find(p.name + "_path"); p.is_file && path != spec.cost_params.end()) out.params[p.name] = path->second;
   return out;
 }
 

@@ -48,6 +48,7 @@ struct RunRequest {
   std::map<std::string, std::string> params;   // defaults may be left out
   int slot = 0;                        // which model
   bool onePrompt = false;              // only the selected prompt (its clean text), not the whole set
+  QString text;                        // a prompt of its own instead of the window's; empty: the window's
   bool again = false;
   QString title;                       // in the job list; empty: the analysis's title
 };
@@ -116,6 +117,8 @@ class Session : public QObject {
   void setViewNote(qint64 run, const QString& artifact, const QString& note);   // undoable
   QString viewNote(qint64 run, const QString& artifact) const;
   std::map<std::string, std::string> viewNotes(qint64 run) const;     // artifact → note; runs in the trash: none
+  // A person's words for a feature of a stored feature set; `before`: what they were. Undoable; featureLabelChanged() follows.
+  void setFeatureLabel(qint64 run, qint64 feature, const QString& before, const QString& label);
   void deleteRun(qint64 run);                          // to the project's trash; undoable
   void restoreRun(qint64 run);                         // out of it; undoable
   void emptyTrash();
@@ -151,6 +154,7 @@ class Session : public QObject {
   void promptsChanged();
   void projectChanged();
   void runsChanged();
+  void featureLabelChanged(qint64 run, qint64 feature, const QString& label);
   void jobsChanged();                  // submitted, started, ended (progress is polled)
   void runStarted(qint64 job, const QString& analysis, int slot);
   void runPreview(qint64 job, const QString& analysis, int slot, std::shared_ptr<const AnalysisResult> soFar);
@@ -175,6 +179,7 @@ class Session : public QObject {
   void tokenise(int slot);
   void applyNote(qint64 run, const QString& note);
   void applyViewNote(qint64 run, const QString& artifact, const QString& note);
+  void applyFeatureLabel(qint64 run, qint64 feature, const QString& label);
   void applyTrash(qint64 run, bool deleted);
   void takeProject(const QString& path, std::shared_ptr<ResultStore> store, bool untitled);
   void writeToStore(const QString& title, std::function<Status(ResultStore&)> body);

@@ -199,6 +199,20 @@ void Session::applyViewNote(qint64 run, const QString& artifact, const QString& 
   writeToStore(tr("Writing a note"), [=](ResultStore& s) { return s.set_artifact_note(run, utf8(artifact), utf8(note)); });
 }
 
+void Session::setFeatureLabel(qint64 run, qint64 feature, const QString& before, const QString& label) {
+  if (!findRun(run) || before == label) return;
+  undo_.push(new EditCommand(tr("label of feature %1").arg(feature), [=, this] { applyFeatureLabel(run, feature, label); },
+                             [=, this] { applyFeatureLabel(run, feature, before); }));
+}
+
+void Session::applyFeatureLabel(qint64 run, qint64 feature, const QString& label) {
+  // What is in memory has the label from before: it is read anew when next asked for.
+  impl_->loaded.remove(run);
+  impl_->loadedOrder.removeAll(run);
+  writeToStore(tr("Writing a label"), [=](ResultStore& s) { return s.set_feature_label(run, feature, utf8(label)); });
+  Q_EMIT featureLabelChanged(run, feature, label);
+}
+
 void Session::deleteRun(qint64 run) {
   const RunRecord* r = findRun(run);
   if (!r) return;

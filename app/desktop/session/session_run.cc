@@ -18,6 +18,17 @@ std::shared_ptr<const Dataset> Session::datasetFor(const RunRequest& request, QS
   const app::AnalysisFacts* analysis = findAnalysis(request.analysis);
   auto empty = std::make_shared<const Dataset>();
   if (analysis && analysis->info.prompts == AnalysisInfo::Prompts::kNone) return empty;
+  if (!request.text.isEmpty()) {
+    PromptPair pair;
+    pair.clean = utf8(request.text);
+    Dataset own = typed_dataset(pair);
+    const app::ModelPtr& model = models_[request.slot];
+    if (const Status s = microtome::tokenise(own, model->tokenizer(), BosMode::kAuto, model->facts().vocab_size, false); !s) {
+      *why = sentenceOf(s);
+      return nullptr;
+    }
+    return std::make_shared<const Dataset>(std::move(own));
+  }
   const std::shared_ptr<const Dataset>& whole = prompts_.bySlot[request.slot];
   if (!whole || whole->pairs.empty()) {
     *why = prompts_.problem[request.slot].isEmpty() ? tr("There are no prompts yet: type one or load a task in Prompts.") : prompts_.problem[request.slot];
@@ -45,7 +56,8 @@ RunSettings Session::settingsFor(const RunRequest& request) const {
   s.seed = prompts_.source.seed;
   s.command = utf8(commandFor(request));
   Json task = {{"name", prompts_.text.name}, {"title", prompts_.text.name}, {"description", "prompts from a file"}, {"source", ""}};
-  if (prompts_.source.kind == PromptSource::Kind::kTyped) {
+  if (prompts_.source.kind == PromptSource::Kind::kTyped || !request.text.isEmpty()) {
+    task["name"] = request.text.isEmpty() ? prompts_.text.name : "prompt";
     task["title"] = "A prompt";
     task["description"] = "one prompt as typed";
   } else if (const TaskInfo* t = find_task(utf8(prompts_.source.task)); t && prompts_.source.kind == PromptSource::Kind::kTask) {
@@ -62,7 +74,9 @@ QString Session::commandFor(const RunRequest& request) const {
   const app::AnalysisFacts* analysis = findAnalysis(request.analysis);
   const bool needsPrompts = !analysis || analysis->info.prompts != AnalysisInfo::Prompts::kNone;
   const PromptSource& source = prompts_.source;
-  if (needsPrompts && source.kind == PromptSource::Kind::kTyped && !prompts_.text.pairs.empty()) {
+  if (needsPrompts && !request.text.isEmpty()) {
+    words << QStringLiteral("--prompt") << shellWord(request.text);
+  } else if (needsPrompts && source.kind == PromptSource::Kind::kTyped && !prompts_.text.pairs.empty()) {
     const PromptPair& pair = prompts_.text.pairs.front();
     words << QStringLiteral("--prompt") << shellWord(qstr(pair.clean));
     if (!pair.corrupted.empty()) words << QStringLiteral("--corrupted") << shellWord(qstr(pair.corrupted));

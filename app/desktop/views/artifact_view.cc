@@ -7,7 +7,9 @@
 #include <type_traits>
 
 #include "app/desktop/theme/theme.h"
+#include "app/desktop/views/attribution_view.h"
 #include "app/desktop/views/chart_view.h"
+#include "app/desktop/views/feature_set_view.h"
 #include "app/desktop/views/graph_view.h"
 #include "app/desktop/views/label_text.h"
 #include "app/desktop/views/table_view.h"
@@ -75,13 +77,7 @@ QString problemOf(const AttributionGraph& graph) {
 // Each kind's view takes what it shows; the same for the first and for a newer artifact.
 void fill(TableView& view, std::shared_ptr<const Table> table) { view.setTable(std::move(table)); }
 void fill(ChartView& view, std::shared_ptr<const Series> series) { view.setData(ChartView::fromSeries(*series)); }
-// A few words; the panels Features and Attribution graph show the thing itself.
-void fill(TextView& view, std::shared_ptr<const FeatureSet> set) {
-  view.setMarkdown(tr("%1 features of %2 at `%3`: open the panel *Features*.").arg(set->features.size()).arg(QString::fromStdString(set->dictionary), QString::fromStdString(set->hook)));
-}
-void fill(TextView& view, std::shared_ptr<const AttributionGraph> graph) {
-  view.setMarkdown(tr("%1 nodes, %2 edges: open the panel *Attribution graph*.").arg(graph->nodes.size()).arg(graph->edges.size()));
-}
+void fill(FeatureSetView& view, std::shared_ptr<const FeatureSet> set) { view.setSet(std::move(set)); }
 void fill(TextView& view, std::shared_ptr<const Text> text) { view.setMarkdown(QString::fromStdString(text->markdown)); }
 void fill(GraphView& view, std::shared_ptr<const Circuit> circuit) {
   bool members = false;
@@ -95,8 +91,8 @@ template <> struct ViewOf<Table> { using type = TableView; };
 template <> struct ViewOf<Series> { using type = ChartView; };
 template <> struct ViewOf<Text> { using type = TextView; };
 template <> struct ViewOf<Circuit> { using type = GraphView; };
-template <> struct ViewOf<FeatureSet> { using type = TextView; };
-template <> struct ViewOf<AttributionGraph> { using type = TextView; };
+template <> struct ViewOf<FeatureSet> { using type = FeatureSetView; };
+template <> struct ViewOf<AttributionGraph> { using type = AttributionView; };
 template <> struct ViewOf<TensorMap> { using type = TensorMapView; };
 
 // Fills `widget`, or makes one where it is null. Null: `widget` is for another kind.
@@ -110,6 +106,8 @@ QWidget* showIn(QWidget* widget, std::shared_ptr<const Artifact> artifact, const
         std::shared_ptr<const Part> shared(artifact, &part);
         if constexpr (std::is_same_v<Part, TensorMap>) {
           view->setMap(std::move(shared), context);
+        } else if constexpr (std::is_same_v<Part, AttributionGraph>) {
+          view->setGraph(std::move(shared), context);
         } else {
           view->setTitle(artifactTitle(*artifact));
           view->setCommand(context.command);

@@ -1,5 +1,5 @@
-// artifact_view.h — the view for an artifact, by its kind: a table, named arrays, lines, text, a circuit. No analysis is
-// named here: a new one gets its pictures by what it writes.
+// artifact_view.h — the view for an artifact, by its kind: a table, named arrays, lines, text, a circuit, features, an attribution
+// graph. No analysis is named here: a new one gets its pictures by what it writes.
 #pragma once
 
 #include <QString>

@@ -44,6 +44,12 @@ void compact(layout::Placement* placed, const std::vector<layout::LayoutNode>& n
 
 }  // namespace
 
+QSizeF nodeHalfSize(const GraphNode& node) {
+  if (!node.box) return {kMostRadius, kMostRadius};
+  const double width = QFontMetricsF{nodeFont()}.horizontalAdvance(plainLine(node.label.isEmpty() ? node.name : node.label, 80));
+  return {std::clamp(width / 2 + 10, 20.0, kMostBox), kBoxHalfHeight};
+}
+
 QString countedText(qint64 count) { return QLocale(QLocale::English, QLocale::UnitedStates).toString(count); }
 
 QFont nodeFont(bool bold) {
@@ -65,7 +71,13 @@ void GraphState::set(GraphData graph) {
   sortAndIndex();
   measure();
   layout::Placement placed = layout::place_by_rank(layout);
-  if (data.grid) compact(&placed, layout);
+  if (data.places.size() == n && n > 0) {
+    for (size_t i = 0; i < n; ++i) placed.centres[i] = {data.places[i].x(), data.places[i].y()};
+    placed.ranks.clear();
+    for (const GraphRow& r : data.rows) placed.ranks.push_back({r.rank, r.y, r.top, r.bottom});
+  } else if (data.grid) {
+    compact(&placed, layout);
+  }
   ranks = placed.ranks;
   auto made = std::make_shared<std::vector<NodePlace>>(n);
   for (size_t i = 0; i < n; ++i)
@@ -268,7 +280,7 @@ QString GraphState::nodeText(int node) const {
   const GraphNode& n = data.nodes[static_cast<size_t>(node)];
   const int edgesShown = degree(node);
   QString text = plainLine(n.name, 120);
-  if (std::isfinite(n.score) && n.score != 0) text += GraphView::tr(" · %1 %2").arg(scoreName(), numberText(n.score));
+  if (std::isfinite(n.score) && n.score != 0) text += GraphView::tr(" · %1 %2").arg(data.nodeScoreLabel.isEmpty() ? scoreName() : data.nodeScoreLabel, numberText(n.score));
   text += edgesShown == 1 ? GraphView::tr(" · 1 edge shown")
                           : GraphView::tr(" · %1 edges shown").arg(countedText(edgesShown));
   if (knockedOut.count(node)) text += GraphView::tr(" · knocked out");

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <QPointF>
+#include <QSizeF>
 #include <QString>
 #include <limits>
 #include <map>
@@ -36,13 +37,24 @@ struct GraphEdge {
   double level = std::numeric_limits<double>::quiet_NaN();
 };
 
+// A stripe of the picture, for graphs that bring their own places.
+struct GraphRow {
+  int rank = 0;
+  double y = 0, top = 0, bottom = 0;   // its middle and its stripe, top < bottom
+};
+
 struct GraphData {
   std::vector<GraphNode> nodes;
   std::vector<GraphEdge> edges;
-  QString scoreLabel, help;
+  // Centres, one a node, in units of a zoom of 1, and the stripes, lowest first: both as they are given. Empty: by rank and column.
+  std::vector<QPointF> places;
+  std::vector<GraphRow> rows;
+  QString scoreLabel, nodeScoreLabel, help;              // nodeScoreLabel empty: as scoreLabel
   bool grid = false;                   // nodes stay where rank and column put them: `dot` is not asked
   std::map<int, QString> rankNames;    // rank → "L3", at the left; ranks of one name that lie together are one stripe
 };
+// The half width and height that a node is drawn with, at a zoom of 1; a circle may be a little smaller.
+QSizeF nodeHalfSize(const GraphNode& node);
 // Nodes and edges of a circuit artifact; what is not in_graph is left out when onlyMembers.
 GraphData graphOf(const Circuit& circuit, bool onlyMembers);
 

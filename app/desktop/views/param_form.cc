@@ -3,10 +3,14 @@
 #include <QAbstractButton>
 #include <QCheckBox>
 #include <QComboBox>
+#include <QDir>
 #include <QEvent>
+#include <QFileDialog>
+#include <QFileInfo>
 #include <QGridLayout>
 #include <QLabel>
 #include <QLineEdit>
+#include <QMenu>
 #include <QPainter>
 #include <QPainterPath>
 #include <QPointer>
@@ -91,6 +95,7 @@ struct Field {
   ParamEditor* editor = nullptr;
   QLabel* label = nullptr;                   // null: a check box carries its own
   BackButton* back = nullptr;
+  bool foremost = false;                     // of those that stand first, never folded
   std::optional<std::string> refused;        // given from outside and not possible; kept until changed
 
   std::string text() const { return refused ? *refused : editor->text(); }
@@ -110,8 +115,22 @@ struct ParamForm::Impl {
   std::vector<std::unique_ptr<Field>> fields;
   QVBoxLayout* column = nullptr;
   QWidget* content = nullptr;                // made anew with each schema
-  QToolButton* speed = nullptr;
-  QWidget* speedBody = nullptr;
+  // A heading that folds what is below it.
+  struct Fold {
+    QToolButton* head = nullptr;
+    QWidget* body = nullptr;
+    QString title;
+    void open(bool on) const {
+      if (!head) return;
+      head->setChecked(on);
+      head->setArrowType(on ? Qt::DownArrow : Qt::RightArrow);
+      body->setVisible(on);
+    }
+    void tell(int changed) const {
+      if (head) head->setText(changed ? tr("%1 (%2 changed)").arg(title).arg(changed) : title);
+    }
+  };
+  Fold more, speed;
   QLabel *problem = nullptr, *help = nullptr;
 
   Field* fieldOf(const QObject* object) const {
@@ -120,10 +139,11 @@ struct ParamForm::Impl {
     return nullptr;
   }
 
-  void addField(const ParamSpec& spec, QWidget* parent, QGridLayout* grid) {
+  void addField(const ParamSpec& spec, QWidget* parent, QGridLayout* grid, bool foremost) {
     auto field = std::make_unique<Field>();
     Field* f = field.get();
     f->spec = spec;
+    f->foremost = foremost;
     f->editor = new ParamEditor(spec, parent);
     QWidget* control = f->editor->widget();
     const int row = grid->rowCount();
@@ -141,7 +161,15 @@ struct ParamForm::Impl {
     }
     control->setToolTip(tip);
     control->installEventFilter(self);
-    grid->addWidget(control, row, 1);
+    if (auto* line = spec.is_file ? qobject_cast<QLineEdit*>(control) : nullptr) {
+      auto* both = new QHBoxLayout;
+      both->setSpacing(kGrid / 2);
+      both->addWidget(line, 1);
+      both->addWidget(makeBrowse(spec, line, parent));
+      grid->addLayout(both, row, 1);
+    } else {
+      grid->addWidget(control, row, 1);
+    }
     f->back = new BackButton(parent);
     f->back->setToolTip(tipText(tr("Back to the default: %1").arg(defaultText(spec))));
     f->back->setAccessibleName(tr("Back to the default of %1").arg(nameText(spec.name)));
@@ -161,6 +189,44 @@ struct ParamForm::Impl {
       Q_EMIT self->changed();
     });
     fields.push_back(std::move(field));
+  }
+
+  // What a person chooses from the disk: a file or a folder, as the parameter may be either.
+  QToolButton* makeBrowse(const ParamSpec& spec, QLineEdit* line, QWidget* parent) {
+    auto* browse = new QToolButton(parent);
+    browse->setObjectName(QStringLiteral("browse_") + QString::fromStdString(spec.name));
+    browse->setText(tr("Browse"));
+    browse->setAccessibleName(tr("Look for %1 on the disk").arg(nameText(spec.name)));
+    browse->setToolTip(tr("Look for it on the disk"));
+    browse->setFocusPolicy(Qt::StrongFocus);
+    browse->setPopupMode(QToolButton::InstantPopup);
+    auto* menu = new QMenu(browse);
+    const QString title = nameText(spec.name);
+    const auto take = [line](const QString& path) {
+      if (!path.isEmpty()) line->setText(QDir::toNativeSeparators(path));
+    };
+    const auto from = [line] { return QFileInfo(line->text()).absolutePath(); };
+    menu->addAction(tr("File…"), self, [this, title, take, from] { take(QFileDialog::getOpenFileName(self, title, from())); });
+    menu->addAction(tr("Folder…"), self, [this, title, take, from] { take(QFileDialog::getExistingDirectory(self, title, from())); });
+    browse->setMenu(menu);
+    return browse;
+  }
+
+  void makeFold(Fold& fold, const QString& title, const char* name, const QString& tip) {
+    fold.title = title;
+    fold.head = new QToolButton(content);
+    fold.head->setObjectName(QString::fromLatin1(name));
+    fold.head->setCheckable(true);
+    fold.head->setToolButtonStyle(Qt::ToolButtonTextBesideIcon);
+    fold.head->setArrowType(Qt::RightArrow);
+    // A heading that folds, not a button that stays pressed.
+    fold.head->setStyleSheet(QStringLiteral("QToolButton { padding: 4px 4px 4px 0; }"
+                                            "QToolButton:checked { background: transparent; }"));
+    fold.head->setToolTip(tip);
+    fold.head->setFocusPolicy(Qt::StrongFocus);
+    fold.body = new QWidget(content);
+    fold.body->hide();
+    connect(fold.head, &QToolButton::toggled, self, [f = fold](bool on) { f.open(on); });
   }
 
   bool differs(const Field& f) const {
@@ -184,9 +250,14 @@ struct ParamForm::Impl {
     words->setPalette(palette);
   }
   void updateRest() {
-    int away = 0;
-    for (const auto& f : fields) away += !f->spec.affects_answer && differs(*f);
-    if (speed) speed->setText(away ? tr("Speed (%1 changed)").arg(away) : tr("Speed"));
+    int away = 0, further = 0;
+    for (const auto& f : fields) {
+      if (!differs(*f)) continue;
+      away += !f->spec.affects_answer && !f->foremost;
+      further += f->spec.affects_answer && !f->foremost;
+    }
+    speed.tell(away);
+    more.tell(further);
     QString why;
     const bool good = self->isValid(&why);
     if (!why.isEmpty()) why[0] = why[0].toUpper();
@@ -240,12 +311,12 @@ ParamForm::ParamForm(QWidget* parent) : QWidget(parent), impl_(std::make_unique<
 
 ParamForm::~ParamForm() = default;
 
-void ParamForm::setSchema(const ParamSchema& schema) {
+void ParamForm::setSchema(const ParamSchema& schema, const std::vector<std::string>& first) {
   Impl& d = *impl_;
   d.fields.clear();
   delete d.content;
-  d.speed = nullptr;
-  d.speedBody = nullptr;
+  d.more = {};
+  d.speed = {};
   d.schema = schema;
   d.content = new QWidget(this);
   auto* column = new QVBoxLayout(d.content);
@@ -263,33 +334,43 @@ void ParamForm::setSchema(const ParamSchema& schema) {
   };
   QGridLayout* main = makeGrid(nullptr);
   column->addLayout(main);
-  QGridLayout* costs = nullptr;
+  std::vector<const ParamSpec*> foremost;
+  for (const std::string& name : first)
+    if (const ParamSpec* spec = schema.find(name)) foremost.push_back(spec);
+  const auto isForemost = [&](const ParamSpec& spec) { return std::find(foremost.begin(), foremost.end(), &spec) != foremost.end(); };
+  for (const ParamSpec* spec : foremost) d.addField(*spec, d.content, main, true);
+  QGridLayout *further = nullptr, *costs = nullptr;
   for (const ParamSpec& spec : schema.specs) {
-    if (!spec.affects_answer && !costs) {
-      d.speed = new QToolButton(d.content);
-      d.speed->setObjectName(QStringLiteral("speed"));
-      d.speed->setCheckable(true);
-      d.speed->setToolButtonStyle(Qt::ToolButtonTextBesideIcon);
-      d.speed->setArrowType(Qt::RightArrow);
-      // A heading that folds, not a button that stays pressed.
-      d.speed->setStyleSheet(QStringLiteral("QToolButton { padding: 4px 4px 4px 0; }"
-                                            "QToolButton:checked { background: transparent; }"));
-      d.speed->setToolTip(tr("What changes how long a run takes, never its answer"));
-      d.speed->setFocusPolicy(Qt::StrongFocus);
-      d.speedBody = new QWidget(d.content);
-      costs = makeGrid(d.speedBody);
-      d.speedBody->hide();
-      connect(d.speed, &QToolButton::toggled, this, &ParamForm::setSpeedOpen);
+    if (isForemost(spec) || !spec.affects_answer) continue;
+    if (foremost.empty()) {
+      d.addField(spec, d.content, main, false);
+      continue;
     }
-    d.addField(spec, spec.affects_answer ? d.content : d.speedBody, spec.affects_answer ? main : costs);
+    if (!further) {
+      d.makeFold(d.more, tr("More"), "more", tr("Parameters that are rarely changed"));
+      further = makeGrid(d.more.body);
+    }
+    d.addField(spec, d.more.body, further, false);
   }
-  if (d.speed) {
-    column->addWidget(d.speed, 0, Qt::AlignLeft);
-    column->addWidget(d.speedBody);
-    // Both sections share the place of their controls.
+  for (const ParamSpec& spec : schema.specs) {
+    if (isForemost(spec) || spec.affects_answer) continue;
+    if (!costs) {
+      d.makeFold(d.speed, tr("Speed"), "speed", tr("What changes how long a run takes, never its answer"));
+      costs = makeGrid(d.speed.body);
+    }
+    d.addField(spec, d.speed.body, costs, false);
+  }
+  for (const Impl::Fold* fold : {&d.more, &d.speed}) {
+    if (!fold->head) continue;
+    column->addWidget(fold->head, 0, Qt::AlignLeft);
+    column->addWidget(fold->body);
+  }
+  if (further || costs) {
+    // All sections share the place of their controls.
     int widest = 0;
     for (const auto& f : d.fields) widest = std::max(widest, f->label ? f->label->sizeHint().width() : 0);
-    for (QGridLayout* grid : {main, costs}) grid->setColumnMinimumWidth(0, std::max(widest, 10 * kGrid));
+    for (QGridLayout* grid : {main, further, costs})
+      if (grid) grid->setColumnMinimumWidth(0, std::max(widest, 10 * kGrid));
   }
   d.column->insertWidget(0, d.content);
   d.help->setText(d.fields.empty() ? tr("Nothing to set: this analysis has no parameters.") : helpHtml(d.fields[0]->spec));
@@ -339,13 +420,9 @@ bool ParamForm::isValid(QString* why) const {
   return static_cast<bool>(all);
 }
 
-void ParamForm::setSpeedOpen(bool open) {
-  Impl& d = *impl_;
-  if (!d.speed) return;
-  d.speed->setChecked(open);
-  d.speed->setArrowType(open ? Qt::DownArrow : Qt::RightArrow);
-  d.speedBody->setVisible(open);
-}
+void ParamForm::setSpeedOpen(bool open) { impl_->speed.open(open); }
+
+void ParamForm::setMoreOpen(bool open) { impl_->more.open(open); }
 
 bool ParamForm::eventFilter(QObject* object, QEvent* event) {
   if (event->type() == QEvent::FocusIn || event->type() == QEvent::Enter)

@@ -13,7 +13,9 @@
 
 #include <gtest/gtest.h>
 
+#include "app/desktop/views/attribution_view.h"
 #include "app/desktop/views/chart_view.h"
+#include "app/desktop/views/feature_set_view.h"
 #include "app/desktop/views/graph_view.h"
 #include "app/desktop/views/heat_map.h"
 #include "app/desktop/views/number_view.h"
@@ -22,6 +24,7 @@
 #include "app/desktop/views/table_view.h"
 #include "app/desktop/views/tensor_map_view.h"
 #include "app/desktop/views/text_view.h"
+#include "tests/desktop/views/feature_samples.h"
 
 namespace microtome::desktop {
 namespace {
@@ -88,6 +91,8 @@ TEST(ArtifactView, EachKindHasItsView) {
   check(series, static_cast<ChartView*>(nullptr), "Lines");
   check(Text{"x", "Words", "# Hello"}, static_cast<TextView*>(nullptr), "Words");
   check(circuit, static_cast<GraphView*>(nullptr), "A circuit");
+  check(sampleFeatures(5), static_cast<FeatureSetView*>(nullptr), "Features of a sample");
+  check(sampleGraph(), static_cast<GraphView*>(nullptr), "Attribution graph");
   check(*mapOf({counted("effect", {"layer", "head"}, {2, 3})}), static_cast<HeatMapView*>(nullptr), "A map");
 }
 
@@ -100,6 +105,8 @@ TEST(ArtifactView, ContradictionsGiveASentence) {
       Text{"x", "", ""},
       Circuit{},
       TensorMap{},
+      FeatureSet{},
+      AttributionGraph{},
   };
   for (const Artifact& artifact : wrong) {
     SCOPED_TRACE(artifact_kind(artifact));

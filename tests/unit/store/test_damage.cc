@@ -90,7 +90,7 @@ TEST_F(StoreTest, ANewerProjectIsUnsupportedNamingBothVersions) {
   sql(project_, "PRAGMA user_version=7");
   std::string text = refused(folder_, project_, StatusCode::kUnsupported).text();
   EXPECT_NE(text.find("version 7"), std::string::npos) << text;
-  EXPECT_NE(text.find("up to 3"), std::string::npos) << text;
+  EXPECT_NE(text.find("up to 4"), std::string::npos) << text;
 }
 
 TEST_F(StoreTest, ANewerVersionThatIsOnlyInTheLogIsSeen) {

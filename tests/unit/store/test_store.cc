@@ -19,7 +19,7 @@ TEST_F(StoreTest, AFreshProjectIsWholeAndEmpty) {
   for (const auto& e : std::filesystem::directory_iterator(folder_)) names.push_back(e.path().filename().string());
   EXPECT_EQ(names, std::vector<std::string>{"work.microtome"}) << "no log, lock or temporary is left";
   Database db(project_, Database::Open::kReadOnly);
-  EXPECT_EQ(db.pragma_integer("user_version"), 3);
+  EXPECT_EQ(db.pragma_integer("user_version"), 4);
   EXPECT_EQ(db.pragma_integer("application_id"), 0x4d746f6d);
   Statement mode(db, "PRAGMA journal_mode");
   ASSERT_TRUE(mode.step());

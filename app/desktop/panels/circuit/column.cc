@@ -66,7 +66,7 @@ CircuitColumn::CircuitColumn(Panel& panel, StoredCircuits& stored, int slot, QWi
   stack_->addWidget(graph_);
   column->addWidget(stack_, 1);
   panel.adopt(graph_);
-  edits_ = new CircuitEdits(session_, this);
+  edits_ = new StoredGraphEdits(session_, "circuit", this);
   questions_ = new CircuitQuestions(session_, this);
 
   connect(empty_, &EmptyState::pressed, this, &CircuitColumn::pressed);
@@ -89,7 +89,7 @@ CircuitColumn::CircuitColumn(Panel& panel, StoredCircuits& stored, int slot, QWi
     for (int i = 0; i < static_cast<int>(graph_->graph().nodes.size()); ++i) basePlaces_.push_back(graph_->nodePlace(i));
     applyEdits();
   });
-  connect(edits_, &CircuitEdits::changed, this, &CircuitColumn::applyEdits);
+  connect(edits_, &StoredGraphEdits::changed, this, &CircuitColumn::applyEdits);
   connect(graph_, &GraphView::menuMade, this, [this](QMenu* menu) {
     QAction* save = menu->addAction(tr("Save as circuit JSON…"), this, &CircuitColumn::askWhereToSave);
     save->setObjectName(QStringLiteral("save_circuit"));

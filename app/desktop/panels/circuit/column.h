@@ -8,7 +8,7 @@
 #include <string>
 
 #include "app/desktop/panels/circuit/edge_order.h"
-#include "app/desktop/panels/circuit/edits.h"
+#include "app/desktop/panels/graph_edits.h"
 #include "app/desktop/panels/circuit/questions.h"
 #include "app/desktop/panels/circuit/stored.h"
 #include "app/desktop/panels/panel.h"
@@ -90,7 +90,7 @@ class CircuitColumn : public QWidget {
   QStackedWidget* stack_;
   EmptyState* empty_;
   GraphView* graph_;
-  CircuitEdits* edits_;
+  StoredGraphEdits* edits_;
   CircuitQuestions* questions_;
   RunViewPtr run_;
   CircuitRequest request_;

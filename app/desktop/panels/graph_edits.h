@@ -1,5 +1,5 @@
-// edits.h — what a person did to a stored circuit's picture: where nodes were pinned, notes, groups. Kept in the project beside the run (as
-// a context of its own, so that it is no note of the run), read when the circuit is shown, every edit undoable.
+// graph_edits.h — what a person did to a stored graph's picture: where nodes were pinned, notes, groups. Kept in the project beside the run
+// (as a context of its own, so that it is no note of the run), read when the graph is shown, every edit undoable.
 #pragma once
 
 #include <QObject>
@@ -25,15 +25,16 @@ using GraphEdits = std::map<std::string, NodeEdit>;    // by the node's name; wi
 std::string editsToJson(const GraphEdits& edits);
 GraphEdits editsFromJson(const std::string& text);
 
-class CircuitEdits : public QObject {
+class StoredGraphEdits : public QObject {
   Q_OBJECT
  public:
-  CircuitEdits(Session& session, QObject* parent) : QObject(parent), session_(session) {}
-  // Which circuit is shown; run 0: none that is stored. Read in the lane "store"; changed() follows when there are edits.
+  // kind: "circuit" or another kind of graph, under which the project keeps the edits.
+  StoredGraphEdits(Session& session, const char* kind, QObject* parent) : QObject(parent), session_(session), kind_(kind) {}
+  // Which graph is shown; run 0: none that is stored. Read in the lane "store"; changed() follows when there are edits.
   void open(qint64 run, const std::string& artifact);
-  // Of the circuit that is shown.
+  // Of the graph that is shown.
   const GraphEdits& current() const { return current_; }
-  // A person's edit: into the project and onto the undo stack. Without a stored run it is kept as long as the circuit is shown.
+  // A person's edit: into the project and onto the undo stack. Without a stored run it is kept as long as the graph is shown.
   void change(const GraphEdits& edits, const QString& what);
 
  Q_SIGNALS:
@@ -41,8 +42,9 @@ class CircuitEdits : public QObject {
 
  private:
   void apply(qint64 run, const std::string& artifact, const GraphEdits& edits);
-  static std::string keyOf(const std::string& artifact) { return "circuit_edits:" + artifact; }
+  std::string keyOf(const std::string& artifact) const { return kind_ + "_edits:" + artifact; }
   Session& session_;
+  std::string kind_;
   qint64 run_ = 0;
   std::string artifact_;
   GraphEdits current_;

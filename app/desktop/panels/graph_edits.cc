@@ -1,4 +1,4 @@
-#include "app/desktop/panels/circuit/edits.h"
+#include "app/desktop/panels/graph_edits.h"
 
 #include <QPointer>
 #include <QUndoCommand>
@@ -49,7 +49,7 @@ std::string editsToJson(const GraphEdits& edits) {
 GraphEdits editsFromJson(const std::string& text) {
   GraphEdits out;
   if (text.empty() || text.size() > kMostBytes) return out;
-  const Result<Json> json = parse_json(text, "circuit edits");
+  const Result<Json> json = parse_json(text, "graph edits");
   if (!json || !json.value().is_object()) return out;
   const auto nodes = json.value().find("nodes");
   if (nodes == json.value().end() || !nodes->is_object()) return out;
@@ -68,7 +68,7 @@ GraphEdits editsFromJson(const std::string& text) {
   return out;
 }
 
-void CircuitEdits::open(qint64 run, const std::string& artifact) {
+void StoredGraphEdits::open(qint64 run, const std::string& artifact) {
   if (run == run_ && artifact == artifact_) return;
   run_ = run;
   artifact_ = artifact;
@@ -77,7 +77,7 @@ void CircuitEdits::open(qint64 run, const std::string& artifact) {
   const std::shared_ptr<ResultStore> store = session_.store();
   if (run == 0 || !store) return;
   session_.post(
-      tr("Reading a circuit's notes"), QStringLiteral("store"), this,
+      tr("Reading a graph's notes"), QStringLiteral("store"), this,
       [store, run, key = keyOf(artifact)](Progress&) { return editsFromJson(store->context(run, key).value()); },
       [this, ticket](const Result<GraphEdits>& read) {
         // A failure is said when the run itself is read; an edit made meanwhile is newer than what is stored.
@@ -87,9 +87,9 @@ void CircuitEdits::open(qint64 run, const std::string& artifact) {
       });
 }
 
-void CircuitEdits::change(const GraphEdits& edits, const QString& what) {
+void StoredGraphEdits::change(const GraphEdits& edits, const QString& what) {
   if (edits == current_) return;
-  const QPointer<CircuitEdits> self(this);
+  const QPointer<StoredGraphEdits> self(this);
   const auto step = [self, run = run_, artifact = artifact_](const GraphEdits& to) {
     return [self, run, artifact, to] {
       if (self) self->apply(run, artifact, to);
@@ -98,7 +98,7 @@ void CircuitEdits::change(const GraphEdits& edits, const QString& what) {
   session_.undoStack().push(new EditGraph(what, step(edits), step(current_)));
 }
 
-void CircuitEdits::apply(qint64 run, const std::string& artifact, const GraphEdits& edits) {
+void StoredGraphEdits::apply(qint64 run, const std::string& artifact, const GraphEdits& edits) {
   if (run == run_ && artifact == artifact_) {
     ++ticket_;
     current_ = edits;
@@ -107,7 +107,7 @@ void CircuitEdits::apply(qint64 run, const std::string& artifact, const GraphEdi
   const std::shared_ptr<ResultStore> store = session_.store();
   if (run == 0 || !store) return;
   session_.post(
-      tr("Writing a circuit's notes"), QStringLiteral("store"), this,
+      tr("Writing a graph's notes"), QStringLiteral("store"), this,
       [store, run, key = keyOf(artifact), text = editsToJson(edits)](Progress&) {
         if (Status s = store->put_context(run, key, text); !s) throw Error(s);
       },

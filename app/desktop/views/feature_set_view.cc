@@ -1,0 +1,244 @@
+#include "app/desktop/views/feature_set_view.h"
+
+#include <QClipboard>
+#include <QGuiApplication>
+#include <QHeaderView>
+#include <QKeyEvent>
+#include <QLabel>
+#include <QLineEdit>
+#include <QMenu>
+#include <QSplitter>
+#include <QTableView>
+#include <QVBoxLayout>
+
+#include "app/desktop/theme/theme.h"
+#include "app/desktop/views/feature_search.h"
+#include "app/desktop/views/label_text.h"
+#include "app/desktop/views/map_text.h"
+#include "core/base/status.h"
+
+namespace microtome::desktop {
+
+FeatureSetView::FeatureSetView(QWidget* parent) : View(parent) {
+  auto* outer = new QVBoxLayout(this);
+  outer->setContentsMargins(0, 0, 0, 0);
+  splitter_ = new QSplitter(Qt::Horizontal, this);
+  splitter_->setChildrenCollapsible(false);
+  outer->addWidget(splitter_);
+  auto* left = new QWidget(splitter_);
+  auto* column = new QVBoxLayout(left);
+  column->setContentsMargins(0, 0, kGrid, 0);
+  column->setSpacing(kGrid / 2);
+  auto* row = new QHBoxLayout;
+  row->setSpacing(kGrid);
+  search_ = new QLineEdit(left);
+  search_->setObjectName(QStringLiteral("feature_search"));
+  search_->setPlaceholderText(tr("Search: a word, token:the, density>0.01"));
+  search_->setAccessibleName(tr("Search the features"));
+  search_->setToolTip(tipText(tr("Words, or a stretch of text in double quotes, in examples and labels; token:the for the token it is strongest on; label:\"\" for "
+                                 "features with a label; density, max, mean, index with < <= > >= =; sort:max. All parts must hold (Ctrl+F)")));
+  search_->setClearButtonEnabled(true);
+  search_->installEventFilter(this);
+  count_ = new QLabel(left);
+  count_->setObjectName(QStringLiteral("feature_count"));
+  count_->setProperty("role", QStringLiteral("muted"));
+  count_->setTextFormat(Qt::PlainText);
+  count_->setWordWrap(true);
+  column->addWidget(search_);
+  model_ = new FeatureListModel(this);
+  filter_ = new FeatureListFilter(this);
+  filter_->setSourceModel(model_);
+  list_ = new QTableView(left);
+  list_->setObjectName(QStringLiteral("feature_list"));
+  list_->setAccessibleName(tr("Features"));
+  list_->setModel(filter_);
+  list_->setSortingEnabled(true);
+  list_->setSelectionBehavior(QAbstractItemView::SelectRows);
+  list_->setSelectionMode(QAbstractItemView::SingleSelection);
+  list_->setEditTriggers(QAbstractItemView::NoEditTriggers);
+  list_->setShowGrid(false);
+  list_->setWordWrap(false);
+  list_->setAlternatingRowColors(true);
+  list_->setFrameShape(QFrame::NoFrame);
+  list_->setTabKeyNavigation(false);
+  list_->setCornerButtonEnabled(false);
+  list_->setContextMenuPolicy(Qt::NoContextMenu);      // this view's menu
+  list_->setHorizontalScrollMode(QAbstractItemView::ScrollPerPixel);
+  list_->verticalHeader()->hide();
+  list_->verticalHeader()->setSectionResizeMode(QHeaderView::Fixed);
+  list_->verticalHeader()->setDefaultSectionSize(list_->fontMetrics().height() + kGrid);
+  list_->horizontalHeader()->setHighlightSections(false);
+  list_->horizontalHeader()->setStretchLastSection(true);
+  list_->sortByColumn(FeatureListModel::kMax, Qt::DescendingOrder);
+  column->addWidget(list_, 1);
+  column->addWidget(count_);
+  left->setMinimumWidth(24 * kGrid);
+  dashboard_ = new FeatureView(splitter_);
+  dashboard_->setObjectName(QStringLiteral("feature_dashboard"));
+  dashboard_->setMinimumWidth(32 * kGrid);
+  splitter_->addWidget(left);
+  splitter_->addWidget(dashboard_);
+  splitter_->setStretchFactor(0, 0);
+  splitter_->setStretchFactor(1, 1);
+  splitter_->setSizes({42 * kGrid, 60 * kGrid});
+  setFocusProxy(list_);
+
+  typing_.setSingleShot(true);
+  typing_.setInterval(150);
+  connect(&typing_, &QTimer::timeout, this, &FeatureSetView::search);
+  connect(search_, &QLineEdit::textChanged, this, [this] { typing_.start(); });
+  connect(list_->selectionModel(), &QItemSelectionModel::currentRowChanged, this, [this](const QModelIndex& now) {
+    const FeatureSet::Feature* f = now.isValid() ? model_->feature(filter_->mapToSource(now).row()) : nullptr;
+    // A search that hides the chosen one does not unset it.
+    if (f) show(f->index);
+  });
+  dashboard_->setNames([this](qint64 f) { return label(f); });
+  connect(dashboard_, &FeatureView::featureWanted, this, [this](qint64 f) { choose(f); });
+  connect(dashboard_, &FeatureView::labelEdited, this, [this](qint64 f, const QString& text) {
+    if (text != label(f)) Q_EMIT labelEdited(f, text);
+  });
+  connect(dashboard_, &View::hoverText, this, &View::hoverText);
+  connect(dashboard_, &View::message, this, &View::message);
+  dashboard_->setLabelEditable(false);
+  setSet(nullptr);
+}
+
+void FeatureSetView::setSet(std::shared_ptr<const FeatureSet> set) {
+  const qint64 before = feature();
+  model_->setSet(std::move(set));
+  fitColumns();
+  search();
+  if (model_->rowOf(before) >= 0) show(before);
+  else dashboard_->setFeature(nullptr, -1, {});
+  if (before >= 0 && choose(before)) return;
+  if (filter_->rowCount() > 0) list_->setCurrentIndex(filter_->index(0, 0));
+  else Q_EMIT featureChosen(-1);
+}
+
+qint64 FeatureSetView::feature() const { return dashboard_->feature(); }
+
+QString FeatureSetView::label(qint64 feature) const {
+  const int row = model_->rowOf(feature);
+  return row < 0 ? QString() : model_->label(row);
+}
+
+void FeatureSetView::setLabelsEditable(bool on) { dashboard_->setLabelEditable(on); }
+
+void FeatureSetView::setLabel(qint64 feature, const QString& text) {
+  model_->setLabel(feature, text);
+  if (feature == this->feature()) dashboard_->setLabel(text);
+}
+
+void FeatureSetView::setSearch(const QString& text) {
+  search_->setText(text);
+  typing_.stop();
+  search();
+}
+
+bool FeatureSetView::choose(qint64 feature) {
+  const int row = model_->rowOf(feature);
+  if (row < 0) return false;
+  QModelIndex at = filter_->mapFromSource(model_->index(row, 0));
+  if (!at.isValid()) {
+    setSearch({});
+    at = filter_->mapFromSource(model_->index(row, 0));
+  }
+  list_->setCurrentIndex(at);
+  list_->scrollTo(at, QAbstractItemView::PositionAtCenter);
+  show(feature);
+  return true;
+}
+
+void FeatureSetView::show(qint64 feature) {
+  if (feature == this->feature() && model_->set() && dashboard_->feature() >= 0) {
+    dashboard_->setFeature(model_->shared(), model_->rowOf(feature), label(feature));
+    return;
+  }
+  dashboard_->setCommand(command());
+  dashboard_->setTitle(tr("Feature %1 · %2").arg(feature).arg(title()));
+  dashboard_->setSource(sourceRun(), sourceArtifact());
+  dashboard_->setFeature(model_->shared(), model_->rowOf(feature), label(feature));
+  Q_EMIT featureChosen(feature);
+}
+
+void FeatureSetView::search() {
+  const FeatureSet* set = model_->set();
+  if (!set) {
+    filter_->showAll();
+    count_->clear();
+    return;
+  }
+  const bool asked = !search_->text().trimmed().isEmpty();
+  try {
+    const FeatureQuery query = parse_feature_query(search_->text().toStdString());
+    if (!asked) filter_->showAll();
+    else filter_->setRows(findFeatures(model_->hasEdits() ? model_->edited() : *set, query));
+    if (search_->text().contains(QLatin1String("sort:")) && query.sort != FeatureQuery::Field::kMean)
+      list_->sortByColumn(query.sort == FeatureQuery::Field::kIndex     ? FeatureListModel::kIndex
+                          : query.sort == FeatureQuery::Field::kDensity ? FeatureListModel::kDensity
+                                                                        : FeatureListModel::kMax,
+                          query.descending ? Qt::DescendingOrder : Qt::AscendingOrder);
+  } catch (const Error& e) {
+    // What was found before stays while the rest is typed.
+    QString why = labelText(e.status().what(), 200);
+    if (!why.isEmpty()) why[0] = why[0].toUpper();
+    count_->setText(why);
+    return;
+  }
+  const int found = filter_->rowCount(), all = model_->rowCount();
+  if (asked) count_->setText(found == 0 ? tr("None of %1 features is like this: shorten the search.").arg(all) : tr("%1 of %2 features").arg(found).arg(all));
+  else if (set->d_sae > all) count_->setText(tr("%1 features of a dictionary of %2").arg(all).arg(set->d_sae));
+  else count_->setText(tr("%1 features").arg(all));
+}
+
+void FeatureSetView::fitColumns() {
+  if (fitted_ || model_->rowCount() == 0) return;
+  fitted_ = true;
+  const QFontMetrics m = list_->fontMetrics();
+  const int pad = 3 * kGrid;
+  list_->setColumnWidth(FeatureListModel::kIndex, m.horizontalAdvance(QStringLiteral("Feature")) + pad);
+  list_->setColumnWidth(FeatureListModel::kDensity, m.horizontalAdvance(QStringLiteral("0.0012 %")) + pad);
+  list_->setColumnWidth(FeatureListModel::kMax, m.horizontalAdvance(QStringLiteral("12.34")) + pad);
+  list_->setColumnWidth(FeatureListModel::kLabel, 12 * kGrid);
+}
+
+bool FeatureSetView::eventFilter(QObject* object, QEvent* event) {
+  if (object == search_ && event->type() == QEvent::KeyPress) {
+    const int key = static_cast<QKeyEvent*>(event)->key();
+    if (key == Qt::Key_Down || key == Qt::Key_Return || key == Qt::Key_Enter) {
+      if (typing_.isActive()) {
+        typing_.stop();
+        search();
+      }
+      list_->setFocus(Qt::OtherFocusReason);
+      if (filter_->rowCount() > 0 && (!list_->currentIndex().isValid() || key != Qt::Key_Down)) list_->setCurrentIndex(filter_->index(0, 0));
+      return true;
+    }
+    if (key == Qt::Key_Escape && !search_->text().isEmpty()) {
+      setSearch({});
+      return true;
+    }
+  }
+  return View::eventFilter(object, event);
+}
+
+QString FeatureSetView::csv() const {
+  if (!model_->set()) return {};
+  QString out = QStringLiteral("feature,density,max,mean,label,fires on\r\n");
+  for (int r = 0; r < filter_->rowCount(); ++r) {
+    const int row = filter_->mapToSource(filter_->index(r, 0)).row();
+    const FeatureSet::Feature* f = model_->feature(row);
+    out += QStringLiteral("%1,%2,%3,%4,%5,%6\r\n")
+               .arg(QString::number(f->index), QString::number(f->density, 'g', 9), QString::number(f->max, 'g', 9), QString::number(f->mean, 'g', 9),
+                    csvField(model_->label(row)), csvField(strongestTokens(*model_->set(), *f, 8).join(QLatin1Char(' '))));
+  }
+  return out;
+}
+
+void FeatureSetView::addActions(QMenu& menu) {
+  if (feature() < 0) return;
+  QAction* examples = menu.addAction(tr("Copy examples of feature %1").arg(feature()), this, [this] { QGuiApplication::clipboard()->setText(dashboard_->csv()); });
+  examples->setObjectName(QStringLiteral("copy_examples"));
+}
+
+}  // namespace microtome::desktop
