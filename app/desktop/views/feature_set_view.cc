@@ -80,7 +80,7 @@ FeatureSetView::FeatureSetView(QWidget* parent) : View(parent) {
   splitter_->addWidget(dashboard_);
   splitter_->setStretchFactor(0, 0);
   splitter_->setStretchFactor(1, 1);
-  splitter_->setSizes({42 * kGrid, 60 * kGrid});
+  splitter_->setSizes({50 * kGrid, 70 * kGrid});
   setFocusProxy(list_);
 
   typing_.setSingleShot(true);
@@ -199,11 +199,11 @@ void FeatureSetView::fitColumns() {
   if (fitted_ || model_->rowCount() == 0) return;
   fitted_ = true;
   const QFontMetrics m = list_->fontMetrics();
-  const int pad = 3 * kGrid;
+  const int pad = 2 * kGrid;
   list_->setColumnWidth(FeatureListModel::kIndex, m.horizontalAdvance(QStringLiteral("Feature")) + pad);
   list_->setColumnWidth(FeatureListModel::kDensity, m.horizontalAdvance(QStringLiteral("0.0012 %")) + pad);
-  list_->setColumnWidth(FeatureListModel::kMax, m.horizontalAdvance(QStringLiteral("12.34")) + pad);
-  list_->setColumnWidth(FeatureListModel::kLabel, 12 * kGrid);
+  list_->setColumnWidth(FeatureListModel::kMax, m.horizontalAdvance(QStringLiteral("12.34")) + 3 * kGrid);
+  list_->setColumnWidth(FeatureListModel::kLabel, 9 * kGrid);
 }
 
 bool FeatureSetView::eventFilter(QObject* object, QEvent* event) {

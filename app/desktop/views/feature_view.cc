@@ -101,8 +101,8 @@ FeatureView::FeatureView(QWidget* parent) : View(parent) {
   middle->setSpacing(2 * kGrid);
   histogram_ = new ChartView(content_);
   histogram_->setObjectName(QStringLiteral("feature_histogram"));
-  histogram_->setMinimumSize(24 * kGrid, 18 * kGrid);
-  histogram_->setMaximumHeight(22 * kGrid);
+  histogram_->setMinimumSize(24 * kGrid, 21 * kGrid);
+  histogram_->setMaximumHeight(25 * kGrid);
   histogram_->setToolTip(tr("How many tokens of the corpus have which activation, zeros left out"));
   middle->addWidget(histogram_, 2);
   auto* logits = new QVBoxLayout;

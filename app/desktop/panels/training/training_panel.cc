@@ -204,7 +204,7 @@ void TrainingPanel::makeRuns(QWidget* parent) {
   table_->setColumnWidth(TrainingRunList::kRun, m.horizontalAdvance(QStringLiteral("run 123")) + pad + 2 * kGrid);
   for (int c : {TrainingRunList::kL0, TrainingRunList::kFvu, TrainingRunList::kDead}) table_->setColumnWidth(c, m.horizontalAdvance(QStringLiteral("0.0123")) + pad);
   table_->setColumnWidth(TrainingRunList::kRecovered, m.horizontalAdvance(QStringLiteral("CE rec.")) + pad);
-  table_->setColumnWidth(TrainingRunList::kState, m.horizontalAdvance(QStringLiteral("paused, 3 of 8 items")) + pad);
+  header->setSectionResizeMode(TrainingRunList::kState, QHeaderView::ResizeToContents);
   column->addWidget(table_, 1);
   static_cast<QSplitter*>(parent)->addWidget(top);
   connect(list_, &TrainingRunList::checksChanged, this, &TrainingPanel::draw);
