@@ -35,15 +35,18 @@ class Run : public AnalysisRun {
     engine::require_prompts(input, kInfo, false);
     const Params& p = input.params;
     if (p.get_string("transcoders").empty())
-      throw Error(StatusCode::kBadInput, "no transcoders are named", "param transcoders", "name a folder: -P transcoders=FOLDER (`microtome run transcoder` trains some)");
-    transcoders_ = std::make_unique<TranscoderLayers>(input.model, read_dictionaries(p.get_string("transcoders")));
+      throw Error(StatusCode::kBadInput, "no transcoders are named", "param transcoders", "name a folder with --transcoders (`microtome run transcoder` trains some)");
+    const DictionarySet set = read_dictionaries(p.get_string("transcoders"));
+    transcoders_ = std::make_unique<TranscoderLayers>(input.model, set);
+    for (const Dictionary& d : set.members)
+      if (std::string doubt = check_against_model(d, input.model, input.weights_hash); !doubt.empty()) doubts_.push_back(doubt);
     options_.frozen.form = input.form;
     options_.frozen.max_features = p.get_int("max_sources");
     options_.frozen.max_logits = p.get_int("max_logits");
     options_.frozen.logit_mass = p.get_float("logit_mass");
     options_.prune = {p.get_float("node_threshold"), p.get_float("edge_threshold"), p.get_int("max_nodes"), p.get_int("max_edges")};
     options_.max_features = p.get_int("max_features");
-    prompts_ = std::min<int64_t>(p.get_int("prompts"), static_cast<int64_t>(input.dataset.pairs.size()));
+    prompts_ = std::min<int64_t>(p.get_int("graphs"), static_cast<int64_t>(input.dataset.pairs.size()));
     blocks_ = (options_.max_features + kRowsPerItem - 1) / kRowsPerItem;
     tests_ = p.get_int("test_edges");
     stored_ = p.get_int("stored_rows") << 20;
@@ -136,6 +139,7 @@ class Run : public AnalysisRun {
 
   AnalysisInput input_;
   std::unique_ptr<TranscoderLayers> transcoders_;
+  std::vector<std::string> doubts_;            // transcoders of other weights
   GraphOptions options_;
   std::unique_ptr<GraphBuild> build_;
   int64_t prompt_ = -1, blocks_open_ = 0;      // of build_: items whose rows it has
@@ -156,7 +160,7 @@ void Run::describe(const GraphPicture& picture, const std::vector<EdgeTest>& tes
                          " bear most on the next token, which is " + (likeliest ? likeliest->label : "unknown") + ".");
   out.findings.push_back(prompt + percent(o.scores.replacement) + " of the influence of tokens on the logits goes through features alone rather than through the transcoders' errors (replacement score); " +
                          percent(o.scores.completeness) + " of what nodes receive comes from features and tokens (completeness score).");
-  if (std::string path = picture.strongest_path(); !path.empty()) out.findings.push_back(prompt + "The strongest path is " + path + ".");
+  if (std::string path = picture.strongest_path(); !path.empty()) out.findings.push_back(prompt + path);
   if (tests.size() >= 1) {
     std::vector<double> predicted, measured;
     int64_t same = 0;
@@ -167,7 +171,7 @@ void Run::describe(const GraphPicture& picture, const std::vector<EdgeTest>& tes
     }
     const double r = correlation(predicted, measured);
     out.findings.push_back(prompt + "Of " + std::to_string(tests.size()) + " tested edges, " + std::to_string(same) +
-                           " move their target the way the edge says when the source is taken away in the model with attention frozen" +
+                           " move their target the way the edge says when the source is taken away in the model with attention and norms frozen" +
                            (std::isnan(r) ? "." : "; predicted and measured changes correlate with r = " + short_number(r) + "."));
   }
   if (build_->frozen().left_in_errors() > 0)
@@ -181,6 +185,7 @@ void Run::describe(const GraphPicture& picture, const std::vector<EdgeTest>& tes
 AnalysisResult Run::finish(const std::vector<std::vector<NamedArray>>& items) {
   at::NoGradGuard no_grad;
   AnalysisResult out;
+  out.warnings = doubts_;
   std::vector<double> replacement, completeness, errors, active, nodes, edges, direct, frozen_r, recomputed_r, total_r;
   for (int64_t p = 0; p < prompts_; ++p) {
     Progress quiet;
@@ -235,7 +240,7 @@ AnalysisResult Run::finish(const std::vector<std::vector<NamedArray>>& items) {
   add("kept_nodes", nodes, "", "nodes after pruning, tokens and logits among them");
   add("kept_edges", edges, "", "edges after pruning");
   if (tests_ > 0) {
-    add("edge_correlation", frozen_r, "", "tested edges: predicted change against measured, attention frozen");
+    add("edge_correlation", frozen_r, "", "tested edges: predicted change against measured, attention and norms frozen");
     add("edge_correlation_all_paths", total_r, "", "the same with the prediction over all paths");
     add("edge_correlation_recomputed", recomputed_r, "", "tested edges: predicted change against measured, everything recomputed");
     add("frozen_gap", direct, "", "largest difference between an edge and the change in the frozen replacement model");

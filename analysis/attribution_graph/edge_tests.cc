@@ -31,6 +31,8 @@ double change_in_model(const FrozenModel& frozen, const std::vector<int64_t>& to
       return out;
     });
   }
+  for (const auto& [point, scale] : frozen.norm_scales())
+    if (freeze_attention) plan.edit(point, [scale](const at::Tensor& v, int64_t) { return scale.unsqueeze(0).to(v.scalar_type()).expand(v.sizes()); });
   for (int64_t l = 0; freeze_attention && l < nodes.layers(); ++l)
     plan.edit(block_point(l, "attn.hook_pattern"), [pattern = frozen.mixers()[static_cast<size_t>(l)].pattern](const at::Tensor& v, int64_t) {
       return pattern.unsqueeze(0).expand(v.sizes()).to(v.scalar_type());
@@ -52,11 +54,14 @@ double change_in_model(const FrozenModel& frozen, const std::vector<int64_t>& to
 }  // namespace
 
 std::vector<KeptEdge> edges_to_test(GraphBuild& build, int64_t count) {
-  std::vector<KeptEdge> out;
-  for (const KeptEdge& e : build.outcome().pruned.edges) {
-    if (static_cast<int64_t>(out.size()) >= count) break;
-    if (build.nodes().is_feature(e.from)) out.push_back(e);
-  }
+  std::vector<KeptEdge> parts[2], out;         // to features, to logits
+  for (const KeptEdge& e : build.outcome().pruned.edges)
+    if (auto& part = parts[build.nodes().is_logit(e.to)]; build.nodes().is_feature(e.from) && static_cast<int64_t>(part.size()) < count) part.push_back(e);
+  const size_t most = static_cast<size_t>(count), half = (most + 1) / 2;
+  const size_t features = std::min(parts[0].size(), std::max(half, most - std::min(most, parts[1].size())));
+  out.assign(parts[0].begin(), parts[0].begin() + static_cast<std::ptrdiff_t>(features));
+  out.insert(out.end(), parts[1].begin(), parts[1].begin() + static_cast<std::ptrdiff_t>(std::min(parts[1].size(), most - features)));
+  std::stable_sort(out.begin(), out.end(), [](const KeptEdge& a, const KeptEdge& b) { return a.score > b.score; });
   return out;
 }
 

@@ -14,11 +14,12 @@ struct EdgeTest {
   double predicted = 0;              // of the edge alone: minus its weight
   double predicted_total = 0;        // of all paths from source to target, features staying on
   double frozen = 0;                 // in the replacement model, everything frozen: must be `predicted`
-  double attention_frozen = 0;       // in the model with its attention patterns frozen; MLPs and norms recomputed
+  double attention_frozen = 0;       // in the model with its attention patterns and norms' scales frozen; MLPs recomputed
   double recomputed = 0;             // in the model, everything recomputed
 };
 
-// The strongest edges from a feature that pruning kept, at most `count`, strongest first.
+// The strongest edges from a feature that pruning kept, at most `count`: half of them to features, half to logits, where there
+// are so many. Strongest first.
 std::vector<feature_circuit::KeptEdge> edges_to_test(GraphBuild& build, int64_t count);
 EdgeTest test_edge(GraphBuild& build, const std::vector<int64_t>& tokens, const feature_circuit::KeptEdge& edge, MixerForm form);
 // All paths from a feature whose activation falls to 0, as a change of target's pre-activation.

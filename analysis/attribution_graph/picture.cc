@@ -23,7 +23,7 @@ using engine::short_number;
 constexpr size_t kMostPops = 400'000;          // of the search for paths
 constexpr size_t kLongestPath = 64;
 
-std::string quoted(const std::string& token) { return "“" + token + "”"; }
+std::string in_marks(const std::string& token) { return "“" + token + "”"; }
 
 }  // namespace
 
@@ -94,7 +94,7 @@ void GraphPicture::find_labels() {
   for (size_t i = 0; i < of_.size(); ++i) {
     AttributionGraph::Node& n = graph_.nodes[i];
     const auto token = [&](int64_t id) { return engine::token_texts(text_.tokenizer, {id})[0]; };
-    if (n.kind == Kind::kToken) n.label = quoted(token(n.feature));
+    if (n.kind == Kind::kToken) n.label = in_marks(token(n.feature));
     if (n.kind == Kind::kError) n.label = "error of layer " + std::to_string(n.layer);
     if (n.kind == Kind::kLogit) {
       char p[32];
@@ -110,16 +110,16 @@ void GraphPicture::find_labels() {
       }
     at::Tensor logits = engine::direct_logits(frozen.model(), sum.unsqueeze(0).to(frozen.model().dtype())).select(0, 0);
     top_tokens_[i] = token(logits.argmax().item<int64_t>());
-    n.label = "feature " + std::to_string(n.feature) + " → " + quoted(top_tokens_[i]);
+    n.label = "feature " + std::to_string(n.feature) + " → " + in_marks(top_tokens_[i]);
   }
 }
 
 std::string GraphPicture::node_name(int64_t node) const {
   const NodeIndex& nodes = build_.nodes();
-  const auto token = [&](int64_t p) { return quoted(graph_.tokens[static_cast<size_t>(p)]); };
+  const auto token = [&](int64_t p) { return in_marks(graph_.tokens[static_cast<size_t>(p)]); };
   if (nodes.is_token(node)) return "token " + token(nodes.position_of(node));
   if (nodes.is_logit(node))
-    return "logit " + quoted(engine::token_texts(text_.tokenizer, {build_.frozen().logit_ids()[static_cast<size_t>(node - nodes.logit(0))]})[0]);
+    return "logit " + in_marks(engine::token_texts(text_.tokenizer, {build_.frozen().logit_ids()[static_cast<size_t>(node - nodes.logit(0))]})[0]);
   const std::string where = " of layer " + std::to_string(nodes.layer_of(node)) + " at " + token(nodes.position_of(node));
   return nodes.is_error(node) ? "the error" + where : "feature " + std::to_string(nodes.feature(node).feature) + where;
 }
@@ -141,7 +141,7 @@ void GraphPicture::find_paths(int64_t most) {
       all.push_back({graph_.nodes[i].activation, static_cast<int64_t>(i), -1, 1});
       queue.push(all.size() - 1);
     }
-  for (size_t pops = 0; !queue.empty() && pops < kMostPops && static_cast<int64_t>(paths_.size()) < most; ++pops) {
+  for (size_t pops = 0; !queue.empty() && pops < kMostPops && (static_cast<int64_t>(paths_.size()) < most || through_features_.nodes.empty()); ++pops) {
     const size_t here = queue.top();
     queue.pop();
     const Open now = all[here];
@@ -149,7 +149,8 @@ void GraphPicture::find_paths(int64_t most) {
     if (kind == Kind::kToken || kind == Kind::kError) {
       Path path{now.share, {}};
       for (int64_t k = static_cast<int64_t>(here); k >= 0; k = all[static_cast<size_t>(k)].before) path.nodes.push_back(all[static_cast<size_t>(k)].node);
-      paths_.push_back(std::move(path));
+      if (kind == Kind::kToken && path.nodes.size() > 2 && through_features_.nodes.empty()) through_features_ = path;
+      if (static_cast<int64_t>(paths_.size()) < most) paths_.push_back(std::move(path));
       continue;
     }
     if (now.length >= kLongestPath) continue;
@@ -207,8 +208,10 @@ Table GraphPicture::path_table() const {
 
 std::string GraphPicture::strongest_path() const {
   std::string text;
-  if (!paths_.empty())
-    for (int64_t n : paths_[0].nodes) text += (text.empty() ? "" : " → ") + node_name(of_[static_cast<size_t>(n)]);
+  const Path* path = !through_features_.nodes.empty() ? &through_features_ : paths_.empty() ? nullptr : &paths_[0];
+  if (path)
+    for (int64_t n : path->nodes) text += (text.empty() ? "" : " → ") + node_name(of_[static_cast<size_t>(n)]);
+  if (path) text = (path == &through_features_ ? "The strongest path through features is " : "The strongest path is ") + text + ".";
   return text;
 }
 
@@ -216,7 +219,7 @@ Table GraphPicture::test_table(const std::vector<EdgeTest>& tests) const {
   const char* unit = "pre-activation or logits";
   Table t{graph_.name + " tested edges", "Edges tested by taking their source away",
           {{"from", "", ""}, {"to", "", ""}, {"predicted", unit, "change that the edge alone says: minus its weight"},
-           {"everything frozen", unit, "change in the replacement model"}, {"attention frozen", unit, "change in the model with its attention patterns frozen"},
+           {"everything frozen", unit, "change in the replacement model"}, {"attention and norms frozen", unit, "change in the model with its attention patterns and norm scales frozen, MLPs recomputed"},
            {"recomputed", unit, "change in the model, everything recomputed"},
            {"predicted over all paths", unit, "change that all paths between the two say, if features stay on"}},
           {}};

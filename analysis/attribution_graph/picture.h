@@ -28,7 +28,7 @@ class GraphPicture {
   Table path_table() const;
   Table test_table(const std::vector<EdgeTest>& tests) const;
   std::string node_name(int64_t node) const;   // of a node of the build: "feature 12 of layer 2 at “ the”"
-  // The strongest path, in words; empty where there is none.
+  // The strongest path from a token through features, else the strongest at all, a sentence; empty where there is none.
   std::string strongest_path() const;
 
  private:
@@ -46,6 +46,7 @@ class GraphPicture {
   std::vector<double> cumulative_;
   std::vector<std::string> top_tokens_;        // of features: what they raise most
   std::vector<Path> paths_;
+  Path through_features_;                      // the strongest from a token through features
 };
 
 }  // namespace microtome::analyses

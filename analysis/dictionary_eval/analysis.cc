@@ -38,7 +38,7 @@ const AnalysisInfo kInfo = {
 class Run : public AnalysisRun {
  public:
   explicit Run(const AnalysisInput& input) : input_(input) {
-    set_ = read_set(input, "dictionary");
+    set_ = read_set(input, "dictionary", warnings_);
     sequences_ = read_text(input);
     chunks_ = chunk_text(sequences_, kChunkTokens, input.model.device());
     for (size_t i = 0; i < set_->members.size(); ++i) choices_.push_back({i});
@@ -95,7 +95,9 @@ class Run : public AnalysisRun {
       l.kl_tokens = rows("kl_tokens");
       report.choices.push_back({choices_[c].empty() ? "all together" : member_name(*set_, choices_[c][0]), l});
     }
-    return make_report(report);
+    AnalysisResult out = make_report(report);
+    out.warnings.insert(out.warnings.begin(), warnings_.begin(), warnings_.end());
+    return out;
   }
 
  private:
@@ -196,6 +198,7 @@ class Run : public AnalysisRun {
   std::vector<TextChunk> chunks_;
   std::vector<std::vector<size_t>> choices_;           // empty: all members
   std::map<std::string, at::Tensor> mean_values_;
+  std::vector<std::string> warnings_;
   int64_t from_ = 0, rows_ = 16;
   bool means_ = true;
 };

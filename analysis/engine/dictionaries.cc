@@ -13,7 +13,7 @@
 
 namespace microtome::engine {
 
-std::shared_ptr<const DictionarySet> read_set(const AnalysisInput& input, const std::string& param) {
+std::shared_ptr<const DictionarySet> read_set(const AnalysisInput& input, const std::string& param, std::vector<std::string>& warnings) {
   const std::string path = input.params.get_string(param);
   if (path.empty())
     throw Error(StatusCode::kBadInput, "no dictionary is named", "param " + param, "name a file or folder that holds an SAE or transcoders");
@@ -37,7 +37,8 @@ std::shared_ptr<const DictionarySet> read_set(const AnalysisInput& input, const 
     set.layers[0] = layer_of_hook(c.hook_in);
   }
   for (size_t i : order) {
-    check_against_model(set.members[i], input.model, {});   // throws where hook and widths do not fit
+    std::string doubt = check_against_model(set.members[i], input.model, input.weights_hash);   // throws where hook and widths do not fit
+    if (!doubt.empty()) warnings.push_back(std::move(doubt));
     out->members.push_back(std::move(set.members[i]));
     out->layers.push_back(set.layers[i]);
   }

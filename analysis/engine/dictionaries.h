@@ -16,7 +16,8 @@ namespace microtome::engine {
 // The dictionaries in the file or folder that `param` names, in the order of their layers. Where the analysis has parameters `hook` and
 // `hook_out` they say the points of a single one that does not name them. Throws Error(kBadInput): none named,
 // points that the model does not have or of another width.
-std::shared_ptr<const DictionarySet> read_set(const AnalysisInput& input, const std::string& param);
+// warnings: a dictionary that was trained on other weights.
+std::shared_ptr<const DictionarySet> read_set(const AnalysisInput& input, const std::string& param, std::vector<std::string>& warnings);
 // "sae on blocks.1.hook_resid_post", "layer 3" in a set: what a person calls a member.
 std::string member_name(const DictionarySet& set, size_t member);
 

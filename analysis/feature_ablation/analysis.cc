@@ -44,7 +44,7 @@ class Run : public AnalysisRun {
   explicit Run(const AnalysisInput& input) : input_(input) {
     metric_ = metric_name(input, input.params.get_string("metric"));
     require_prompts(input, kInfo, metric_ != "loss");
-    set_ = read_set(input, "dictionary");
+    set_ = read_set(input, "dictionary", warnings_);
     groups_ = group_prompts(input, false, kRows);
     for (const PromptGroup& g : groups_) {
       metrics_.push_back(std::make_unique<Metric>(metric_, input, g));
@@ -222,6 +222,7 @@ class Run : public AnalysisRun {
   AnalysisInput input_;
   std::shared_ptr<const DictionarySet> set_;
   std::string metric_;
+  std::vector<std::string> warnings_;
   std::vector<PromptGroup> groups_;
   std::vector<std::unique_ptr<Metric>> metrics_;
   std::vector<at::Tensor> masks_;                      // [prompts of the group, length]
@@ -322,6 +323,7 @@ AnalysisResult Run::finish(const std::vector<std::vector<NamedArray>>& items) {
                          short_number(base.mean().item<double>()) + "; activation times gradient foretells " + short_number(x[strongest]) + ").");
   if (!std::isnan(correlation))
     out.findings.push_back("Over " + std::to_string(count_) + " features predicted and measured effects correlate with " + short_number(correlation) + ".");
+  out.warnings = warnings_;
   if (size[strongest] == 0) out.warnings.push_back("no feature that was looked at changes the metric: none of them fires where it is changed");
   return out;
 }

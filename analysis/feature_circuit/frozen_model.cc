@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <tuple>
 
 #include "analysis/engine/layers.h"
 #include "core/model/weights.h"
@@ -309,6 +310,18 @@ std::vector<std::vector<float>> FrozenModel::attribute(const std::vector<int64_t
     std::copy(from, from + count, rows[b].end() - count);
   }
   return rows;
+}
+
+std::vector<std::pair<std::string, at::Tensor>> FrozenModel::norm_scales() const {
+  std::vector<std::pair<std::string, at::Tensor>> out;
+  const auto add = [&](const std::string& name, const FrozenNorm& norm) { if (!norm.none) out.emplace_back(name + ".hook_scale", norm.scale); };
+  for (int64_t l = 0; l < layers_; ++l) {
+    add(block_point(l, "ln1"), ln1_[static_cast<size_t>(l)]);
+    add(block_point(l, "ln1_post"), post1_[static_cast<size_t>(l)]);
+    add(block_point(l, "ln2"), ln2_[static_cast<size_t>(l)]);
+  }
+  add("ln_final", final_norm_);
+  return out;
 }
 
 at::Tensor FrozenModel::back_final(const at::Tensor& g, int64_t position) const { return final_norm_.at(position).back(g.unsqueeze(1)).squeeze(1); }

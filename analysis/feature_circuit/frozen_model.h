@@ -9,6 +9,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "analysis/feature_circuit/frozen_layer.h"
@@ -55,7 +57,8 @@ class FrozenModel {
     at::Tensor last;                           // unembed.hook_in [pos, d]
     std::vector<at::Tensor> stream;            // a layer: hook_resid_pre [pos, d]
   };
-  Values run(const Change& change = {}) const;
+  Values run(const Change& change) const;
+  Values run() const { return run(Change()); }
   // What the model itself gave.
   const Values& model_values() const { return seen_; }
   const at::Tensor& errors(int64_t layer) const { return errors_[static_cast<size_t>(layer)]; }   // [pos, d]
@@ -63,6 +66,8 @@ class FrozenModel {
   double value(int64_t target, const Values& values) const;
 
   const std::vector<FrozenMixer>& mixers() const { return mixers_; }
+  // Every norm's divisor by its point ("blocks.2.ln1.hook_scale"): [pos, 1].
+  std::vector<std::pair<std::string, at::Tensor>> norm_scales() const;
   const at::Tensor& embeddings() const { return embed_; }           // hook_embed [pos, d]
   // One step at a time, for paths (analysis/transcoder_circuit): gradients [n, d] at chosen positions (one a row).
   at::Tensor back_final(const at::Tensor& g, int64_t position) const;                   // unembed.hook_in → the last resid_post

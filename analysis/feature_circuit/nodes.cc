@@ -1,5 +1,7 @@
 #include "analysis/feature_circuit/nodes.h"
 
+#include <tuple>
+
 #include "core/base/status.h"
 
 namespace microtome::feature_circuit {

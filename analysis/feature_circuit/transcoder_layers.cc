@@ -3,6 +3,7 @@
 #include <ATen/ATen.h>
 
 #include "analysis/engine/layers.h"
+#include "core/dictionary/kinds/parts.h"
 
 namespace microtome::feature_circuit {
 namespace {
@@ -71,7 +72,7 @@ at::Tensor TranscoderLayers::encoders(int64_t layer, const at::Tensor& features)
   const Dictionary& d = at(layer);
   at::Tensor rows = d.weight("W_enc").index_select(1, features).t();
   if (d.config.normalize == "expected_average_only_in") rows = rows * d.config.norm_factor;
-  if (d.config.rescale_acts_by_decoder_norm) rows = rows * d.weight("W_dec").index_select(0, features).norm(2, {1}, true);
+  if (d.config.rescale_acts_by_decoder_norm) rows = rows * dictionary_kinds::decoder_norms(d).index_select(0, features).unsqueeze(1);
   if (d.has("r_mag")) rows = rows * d.weight("r_mag").index_select(0, features).exp().unsqueeze(1);
   return rows.contiguous();
 }
@@ -79,7 +80,7 @@ at::Tensor TranscoderLayers::encoders(int64_t layer, const at::Tensor& features)
 at::Tensor TranscoderLayers::writes_of(int64_t from, int64_t into, const at::Tensor& features) const {
   const Dictionary& d = at(from);
   at::Tensor rows = into == from ? d.weight("W_dec").index_select(0, features) : d.weight("W_dec_later").select(0, into - from - 1).index_select(0, features);
-  if (d.config.rescale_acts_by_decoder_norm) rows = rows / d.weight("W_dec").index_select(0, features).norm(2, {1}, true).clamp_min(1e-12);
+  if (d.config.rescale_acts_by_decoder_norm) rows = rows / dictionary_kinds::decoder_norms(d).index_select(0, features).clamp_min(1e-12).unsqueeze(1);
   return rows;
 }
 

@@ -213,7 +213,10 @@ class Run : public AnalysisRun {
     const Params& p = input_.params;
     const std::string& path = p.get_string("corpus");
     if (path.empty()) throw Error(StatusCode::kBadInput, "no corpus is given", "param corpus", "name a text file or token ids: --corpus FILE");
-    Corpus c = read_corpus(path, input_.tokenizer, p.get_int("length"), p.get_bool("start_token"), input_.model.config().vocab_size, p.get_int("tokens"));
+    Corpus c = read_corpus(path, input_.tokenizer, p.get_int("length"), p.get_bool("bos"), input_.model.config().vocab_size, p.get_int("tokens"));
+    // The reader stops at the end of a stretch of text, somewhat later.
+    int64_t total = c.tokens();
+    for (; p.get_int("tokens") > 0 && total > p.get_int("tokens") && c.sequences.size() > 1; c.sequences.pop_back()) total -= static_cast<int64_t>(c.sequences.back().size());
     for (const auto& s : c.sequences) longest_ = std::max(longest_, static_cast<int64_t>(s.size()));
     return c;
   }

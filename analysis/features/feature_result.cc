@@ -52,14 +52,14 @@ std::string strongest_tokens(const FeatureSet& set, const FeatureSet::Feature& f
   std::set<int64_t> seen;
   for (const FeatureSet::Example& e : f.examples) {
     if (e.band != "top" || !seen.insert(e.ids[static_cast<size_t>(e.strongest)]).second || seen.size() > kTokensShown) continue;
-    out += (out.empty() ? "" : " | ") + set.token_texts.at(e.ids[static_cast<size_t>(e.strongest)]);
+    out += (out.empty() ? "'" : ", '") + set.token_texts.at(e.ids[static_cast<size_t>(e.strongest)]) + "'";
   }
   return out;
 }
 
 std::string raised_tokens(const FeatureSet& set, const FeatureSet::Feature& f) {
   std::string out;
-  for (size_t k = 0; k < std::min(kTokensShown, f.top_logits.size()); ++k) out += (k ? " | " : "") + set.token_texts.at(f.top_logits[k].id);
+  for (size_t k = 0; k < std::min(kTokensShown, f.top_logits.size()); ++k) out += (k ? ", '" : "'") + set.token_texts.at(f.top_logits[k].id) + "'";
   return out;
 }
 
@@ -137,7 +137,7 @@ AnalysisResult feature_result(const FoundFeatures& found) {
   for (int64_t n : m.count) fired += static_cast<double>(n);
 
   AnalysisResult out;
-  out.summary = {plain_number("tokens", static_cast<double>(m.tokens), "tokens", "tokens of the corpus that were looked at"),
+  out.summary = {plain_number("tokens", static_cast<double>(m.tokens), "", "tokens of the corpus that were looked at"),
                  plain_number("alive", static_cast<double>(alive) / static_cast<double>(d_sae), "share", "features that fire on at least one token"),
                  plain_number("dead", static_cast<double>(d_sae - alive), "", "features that never fire on this corpus"),
                  plain_number("dense", static_cast<double>(dense), "", "features that fire on more than 10 % of the tokens"),

@@ -77,7 +77,7 @@ std::vector<NamedArray> FirstPass::scan(const CorpusScan& corpus, const CorpusSc
   sample.write(ends, features);
   return {list("tokens", std::vector<int64_t>{moments.tokens, sample.dropped() ? 1 : 0}), list("count", std::move(moments.count)), list("sum", std::move(moments.sum)),
           list("max", std::move(moments.max)), list("slot", std::move(slot)), list("token", std::move(token)), list("value", std::move(value)),
-          list("sample_ends", std::move(ends)), list("sample_features", std::move(features))};
+          list("sample_ends", std::move(ends)), list("sample_features", std::vector<float>(features.begin(), features.end()))};
 }
 
 void FirstPass::add(const std::vector<NamedArray>& item) {
@@ -104,8 +104,8 @@ void FirstPass::add(const std::vector<NamedArray>& item) {
   }
   const int64_t before = static_cast<int64_t>(features_.size());
   for (int64_t end : read<int64_t>(item, "sample_ends")) ends_.push_back(before + end);
-  const auto& features = read<int64_t>(item, "sample_features");
-  features_.insert(features_.end(), features.begin(), features.end());
+  // Kept as floats, in half the space: numbers of features are far below 2^24.
+  for (float f : read<float>(item, "sample_features")) features_.push_back(static_cast<int64_t>(f));
 }
 
 std::vector<Peak> FirstPass::peaks(int64_t feature) const {

@@ -57,18 +57,21 @@ double number_of(const std::string& text, const std::string& where, const std::s
   return x;
 }
 
-// One label a type, drawn from those of y, at least two different ones where there are two types.
+// One label a type, dealt out at random, each as often among the types as among the rows of y.
 at::Tensor control_labels(const std::vector<std::string>& types, const at::Tensor& y, uint64_t seed) {
   Rng rng(seed);
-  std::set<std::string> known(types.begin(), types.end());
-  for (int attempt = 0;; ++attempt) {
-    std::map<std::string, int64_t> row;                // whose label the type has
-    for (const std::string& t : known) row[t] = static_cast<int64_t>(rng.below(static_cast<uint64_t>(y.size(0))));
-    std::vector<int64_t> index;
-    for (const std::string& t : types) index.push_back(row[t]);
-    at::Tensor out = y.index_select(0, at::tensor(index, at::kLong));
-    if (attempt >= 100 || (out != out[0]).any().item<bool>()) return out;
-  }
+  std::map<std::string, int64_t> row;                  // whose label the type has
+  for (const std::string& t : types) row[t] = 0;
+  const at::Tensor order = at::argsort(y, /*stable=*/true, 0, /*descending=*/false);
+  const int64_t n = y.size(0), count = static_cast<int64_t>(row.size());
+  std::vector<int64_t> dealt;
+  for (int64_t k = 0; k < count; ++k) dealt.push_back(order[(2 * k + 1) * n / (2 * count)].item<int64_t>());
+  rng.shuffle(dealt);
+  size_t next = 0;
+  for (auto& [type, r] : row) r = dealt[next++];
+  std::vector<int64_t> index;
+  for (const std::string& t : types) index.push_back(row[t]);
+  return y.index_select(0, at::tensor(index, at::kLong));
 }
 
 }  // namespace

@@ -22,7 +22,7 @@ struct ExampleSet {
   at::Tensor y;                        // [n] int64 classes, or float64 numbers
   at::Tensor fold;                     // [n] int64
   int64_t folds = 0;
-  // Control task (Hewitt and Liang, arXiv 1909.03368): every type has one label, drawn at random from those of y. A type is the token at
+  // Control task (Hewitt and Liang, arXiv 1909.03368): every type has one label, dealt out at random, each as often as in y. A type is the token at
   // the probed position, or the whole prompt where that token tells too little apart.
   at::Tensor control;
   std::string type;                    // "token at the position" or "prompt"

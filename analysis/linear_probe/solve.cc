@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kMostSteps = 500, kMemory = 10;
 constexpr int64_t kInnerFolds = 3;
+constexpr int64_t kNewton = 256;                       // so many weights are found by Newton's method
 
 at::Tensor with_one(const at::Tensor& z) { return at::cat({z, at::ones({z.size(0), 1}, z.options())}, 1); }
 
@@ -57,13 +58,22 @@ at::Tensor fit_logistic(const at::Tensor& z, const at::Tensor& y, int64_t classe
     if (gradient) *gradient = at::matmul((logp.exp() - target).t(), x) + penalty * w;
     return (-(logp * target).sum() + 0.5 * (penalty * w * w).sum()).item<double>();
   };
+  // Σ_n p_c (δ_cd − p_d) x xᵀ and the penalty; a little on the biases, whose common shift changes nothing.
+  auto newton = [&](const at::Tensor& w, const at::Tensor& g) {
+    at::Tensor p = at::softmax(at::matmul(x, w.t()), 1);
+    at::Tensor pairs = at::diag_embed(p) - p.unsqueeze(2) * p.unsqueeze(1);                          // [n, class, class]
+    at::Tensor squares = (x.unsqueeze(2) * x.unsqueeze(1)).flatten(1);                              // [n, width · width]
+    at::Tensor h = at::matmul(pairs.flatten(1).t(), squares).view({classes, classes, width, width}).permute({0, 2, 1, 3}).reshape({classes * width, classes * width});
+    return -at::linalg_solve(h + at::diag((penalty + 1e-9).expand({classes, width}).reshape({-1})), g.reshape({-1, 1}), true).view({classes, width});
+  };
   auto dot = [](const at::Tensor& a, const at::Tensor& b) { return (a * b).sum().item<double>(); };
   at::Tensor w = start.defined() ? start.clone() : at::zeros({classes, width}, x.options()), g;
   double f = value(w, &g);
+  const bool second_order = classes * width <= kNewton;
   const double small = 1e-7 * static_cast<double>(n);
   std::deque<std::pair<at::Tensor, at::Tensor>> memory;            // steps and changes of the gradient
   for (int step = 0; step < kMostSteps && g.abs().max().item<double>() > small; ++step) {
-    at::Tensor d = -g;
+    at::Tensor d = second_order ? newton(w, g) : -g;
     std::vector<double> alphas;
     for (auto it = memory.rbegin(); it != memory.rend(); ++it) {
       double alpha = dot(it->first, d) / dot(it->first, it->second);
@@ -71,7 +81,7 @@ at::Tensor fit_logistic(const at::Tensor& z, const at::Tensor& y, int64_t classe
       d = d - alpha * it->second;
     }
     if (!memory.empty()) d = d * (dot(memory.back().first, memory.back().second) / dot(memory.back().second, memory.back().second));
-    else d = d / std::max(1.0, g.norm().item<double>());
+    else if (!second_order) d = d / std::max(1.0, g.norm().item<double>());
     for (size_t i = 0; i < memory.size(); ++i) {
       const auto& [s, c] = memory[i];
       d = d + (alphas[memory.size() - 1 - i] - dot(c, d) / dot(s, c)) * s;
@@ -92,7 +102,7 @@ at::Tensor fit_logistic(const at::Tensor& z, const at::Tensor& y, int64_t classe
     }
     if (!found) break;                                             // as far as float64 goes
     at::Tensor s = next - w, c = next_g - g;
-    if (dot(s, c) > 1e-12 * s.norm().item<double>() * c.norm().item<double>()) memory.push_back({s, c});
+    if (!second_order && dot(s, c) > 1e-12 * s.norm().item<double>() * c.norm().item<double>()) memory.push_back({s, c});
     if (memory.size() > kMemory) memory.pop_front();
     w = next;
     g = next_g;

@@ -21,7 +21,7 @@ struct Basis {
   at::Tensor bias(const at::Tensor& fitted) const;     // [outputs]
 };
 
-// argmin Σ −log softmax(W z + b)_y + l2 / 2 ‖W‖², the bias free, by L-BFGS. z [n, rank], y [n] int64. start: undefined or
+// argmin Σ −log softmax(W z + b)_y + l2 / 2 ‖W‖², the bias free: Newton's method for few weights, L-BFGS for more. z [n, rank], y [n] int64. start: undefined or
 // weights to start from. → [classes, rank + 1]
 at::Tensor fit_logistic(const at::Tensor& z, const at::Tensor& y, int64_t classes, double l2, const at::Tensor& start);
 // argmin ‖z w + b − y‖² + l2 ‖w‖², closed form; z = basis.project(the rows the basis is of). y [n] float64 → [1, rank + 1]

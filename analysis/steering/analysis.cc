@@ -90,7 +90,7 @@ class Run : public AnalysisRun {
     if (feature) {
       const bool own = point == "hook_resid_post" && layer < 0;             // nobody asked for a point
       options_.feature = p.get_int("feature");
-      options_.dictionary = read_dictionary(input, own ? "" : hook, options_.feature);
+      options_.dictionary = read_dictionary(input, own ? "" : hook, options_.feature, warnings_);
       hook = options_.dictionary->config.hook_out;
     }
     hooks_ = steered_points(input.model, hook);
@@ -173,6 +173,7 @@ class Run : public AnalysisRun {
     out.findings.push_back((project_out_ ? "Taking the direction away at " : "Adding the direction at ") + where + ", the " + metric_ + " goes from " +
                            short_number(low) + " at coefficient " + short_number(coefficients_.front()) + " to " + short_number(high) +
                            " at " + short_number(coefficients_.back()) + "; unsteered it is " + short_number(unsteered) + ".");
+    out.warnings = warnings_;
     if (!input_.model.config().causal()) out.warnings.push_back("this model reads in both directions and writes no text; only the metric is steered");
     return out;
   }
@@ -302,6 +303,7 @@ class Run : public AnalysisRun {
 
   AnalysisInput input_;
   DirectionOptions options_;
+  std::vector<std::string> warnings_;
   std::vector<std::string> hooks_;
   std::vector<double> coefficients_;
   std::vector<PromptGroup> groups_;

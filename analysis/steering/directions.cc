@@ -94,8 +94,8 @@ double max_activation(const AnalysisInput& input, const std::vector<engine::Prom
 
 }  // namespace
 
-std::shared_ptr<const Dictionary> read_dictionary(const AnalysisInput& input, const std::string& hook, int64_t feature) {
-  std::shared_ptr<const DictionarySet> set = engine::read_set(input, "dictionary");
+std::shared_ptr<const Dictionary> read_dictionary(const AnalysisInput& input, const std::string& hook, int64_t feature, std::vector<std::string>& warnings) {
+  std::shared_ptr<const DictionarySet> set = engine::read_set(input, "dictionary", warnings);
   std::vector<const Dictionary*> fitting;
   for (const Dictionary& d : set->members)
     if (hook.empty() || d.config.hook_out == hook) fitting.push_back(&d);

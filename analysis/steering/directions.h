@@ -35,7 +35,7 @@ struct DirectionOptions {
 // The points that a glob selects, with axes batch, pos, …; throws Error(kBadInput) for others (a pattern has no direction).
 std::vector<std::string> steered_points(const Model& model, const std::string& glob);
 // The dictionary of the parameter `dictionary` that gives `hook`, and for an empty hook the only one there; throws Error(kBadInput).
-std::shared_ptr<const Dictionary> read_dictionary(const AnalysisInput& input, const std::string& hook, int64_t feature);
+std::shared_ptr<const Dictionary> read_dictionary(const AnalysisInput& input, const std::string& hook, int64_t feature, std::vector<std::string>& warnings);
 // Throws Error(kBadInput): a direction of another size than the point, one that is zero or not finite.
 std::vector<SteeredPoint> find_directions(const AnalysisInput& input, const std::vector<engine::PromptGroup>& groups,
                                           const std::vector<std::string>& hooks, const DirectionOptions& options, Progress& progress);

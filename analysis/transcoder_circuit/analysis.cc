@@ -34,10 +34,13 @@ class Run : public AnalysisRun {
     engine::require_prompts(input, kInfo, true);
     const Params& p = input.params;
     if (p.get_string("transcoders").empty())
-      throw Error(StatusCode::kBadInput, "no transcoders are named", "param transcoders", "name a folder: -P transcoders=FOLDER (`microtome run transcoder` trains some)");
-    transcoders_ = std::make_unique<TranscoderLayers>(input.model, read_dictionaries(p.get_string("transcoders")));
+      throw Error(StatusCode::kBadInput, "no transcoders are named", "param transcoders", "name a folder with --transcoders (`microtome run transcoder` trains some)");
+    const DictionarySet set = read_dictionaries(p.get_string("transcoders"));
+    transcoders_ = std::make_unique<TranscoderLayers>(input.model, set);
+    for (const Dictionary& d : set.members)
+      if (std::string doubt = check_against_model(d, input.model, input.weights_hash); !doubt.empty()) doubts_.push_back(doubt);
     paths_ = {p.get_int("depth"), p.get_int("beam"), p.get_int("branches")};
-    prompts_ = std::min<int64_t>(p.get_int("prompts"), static_cast<int64_t>(input.dataset.pairs.size()));
+    prompts_ = static_cast<int64_t>(input.dataset.pairs.size());
     for (int64_t i = 0; i < prompts_; ++i)
       if (input.dataset.pairs[static_cast<size_t>(i)].answer_ids.empty() || input.dataset.pairs[static_cast<size_t>(i)].wrong_ids.empty())
         throw Error(StatusCode::kBadInput, "prompt " + std::to_string(i + 1) + " lacks an answer or a wrong answer", input.dataset.name, "give both: the metric is their difference");
@@ -66,6 +69,7 @@ class Run : public AnalysisRun {
     options.form = input_.form;
     const FrozenModel first(input_.model, input_.dataset.pairs[0].clean_ids, *transcoders_, options);
     AnalysisResult out = summary.result(first, input_.params.get_int("features"), heads_);
+    out.warnings = doubts_;
     return out;
   }
 
@@ -94,6 +98,7 @@ class Run : public AnalysisRun {
 
   AnalysisInput input_;
   std::unique_ptr<TranscoderLayers> transcoders_;
+  std::vector<std::string> doubts_;            // transcoders of other weights
   PathOptions paths_;
   std::vector<std::vector<bool>> heads_;
   int64_t prompts_ = 0;

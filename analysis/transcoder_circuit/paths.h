@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <compare>
 #include <string>
 #include <vector>
 

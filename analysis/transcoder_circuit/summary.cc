@@ -292,8 +292,12 @@ AnalysisResult CircuitSummary::result(const FrozenModel& frozen, int64_t feature
     out.findings.push_back("Feature " + std::to_string(key.second) + " of MLP " + std::to_string(key.first) + " adds most (" + short_number(f.effect) + " logits, active in " +
                            std::to_string(f.prompts) + " of " + std::to_string(prompts_) + " prompts); it raises " + raises(key) + ".");
   }
-  for (size_t i = 0; i < std::min<size_t>(2, shared.size()); ++i)
-    out.findings.push_back((i == 0 ? "The strongest path is " : "Next comes ") + text(shared[i].first) + " (" + short_number(shared[i].second.flow) + " logits on average).");
+  const auto said = [&](const char* begin, const auto& path) { out.findings.push_back(begin + text(path.first) + " (" + short_number(path.second.flow) + " logits on average)."); };
+  if (!shared.empty()) said("The strongest path is ", shared[0]);
+  const auto through = std::find_if(shared.begin(), shared.end(), [](const auto& p) {
+    return p.first[0].kind == Kind::kToken && std::any_of(p.first.begin(), p.first.end(), [](const PathNode& n) { return n.kind == Kind::kFeature; });
+  });
+  if (through != shared.end()) said("The strongest through features, from a token on, is ", *through);
   return out;
 }
 

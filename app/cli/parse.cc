@@ -160,6 +160,14 @@ Parsed parse(int argc, char** argv) {
       .option("--project", "the project file to keep the run in").option("--out", "a folder for result.json and tensors.safetensors")
       .flag("--drop-unequal", "leave out pairs of unequal length, with a warning").flag("--again", "compute even when the project has the answer")
       .form().start_token().compute().json().extras();
+  add("train", "train sparse dictionaries as a file says; goes on where it was when it is called again",
+      "microtome train sae my-sae.json, with my-sae.json:\n"
+      "  {\"model\": \"resources/models/zoo-llama\", \"corpus\": \"text.txt\", \"hook\": \"blocks.2.hook_resid_post\",\n"
+      "   \"kind\": \"topk\", \"k\": 32, \"tokens\": 5000000, \"project\": \"my-sae.microtome\", \"out\": \"my-sae\", \"format\": \"saelens\"}\n"
+      "  Other fields are parameters of the analysis (`microtome analyses sae`), or device, dtype, tf32, seed, threads, form, weights.\n"
+      "  Paths are meant from the folder of the file. Without project and out: FILE.microtome, FILE-dictionaries beside it")
+      .first_word("WHAT", "sae: autoencoders of a point; transcoder: replacements of MLPs", {"sae", "transcoder"}, "SPEC.json", "what to train on what")
+      .flag("--again", "start anew even when the project has the answer, or a checkpoint").start_token().compute();
   add("tasks", "the built-in tasks, or prompts of one", "microtome tasks ioi --model resources/models/zoo-llama --generate 5")
       .words("NAME", "a task", 0, 1).option("--model", "a model folder whose tokenizer the words must fit")
       .number("--generate", "how many pairs to make", 1, 1000000).number("--seed", "seed (default 0)", 0, 9.007199254740992e15)
@@ -222,7 +230,7 @@ Parsed parse(int argc, char** argv) {
       .choice("--format", "format (default html)", {"html", "md", "pdf"}).option("--title", "title").option("--question", "the question, one sentence")
       .option("--notes", "a Markdown file to include").option("--out", "the file to write", true);
   add("bench", "benchmark workloads; JSON on standard output", "microtome bench patching --device cpu")
-      .words("NAME", "patching, forward, circuits or mixers (default: all)", 0, 1).option("--model", "a model folder (default: random weights of GPT-2-small shape)")
+      .words("NAME", "patching, forward, circuits, mixers or training (default: all)", 0, 1).option("--model", "a model folder (default: random weights of GPT-2-small shape)")
       .flag("--small", "small shapes, for a quick look").compute();
   add("demo", "the main job on the two models that ship with Microtome, ending with a report", "microtome demo --out demo-out")
       .option("--out", "the folder for report and project (default demo-out)").option("--models", "a folder with zoo-llama and zoo-gated_deltanet")

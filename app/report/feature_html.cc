@@ -92,14 +92,16 @@ std::string histogram_svg(const FeatureSet::Feature& f) {
             "\"><title>" + number(static_cast<double>(i) * width) + " to " + number(static_cast<double>(i + 1) * width) + ": " + count(f.histogram[i]) + "</title></rect>";
   }
   return "<svg class=\"fh\" role=\"img\" aria-label=\"Histogram of " + count(all) + " activations from 0 to " + number(f.max) + ", heights logarithmic\" viewBox=\"0 0 300 90\" width=\"300\" height=\"90\"><g class=\"ba\">" +
-         bars + "</g><line class=\"ze\" x1=\"0\" y1=\"72.5\" x2=\"300\" y2=\"72.5\"/><text class=\"ax\" x=\"0\" y=\"" + coordinate(kHeight + kFoot) + "\">0</text><text class=\"ax tr\" x=\"300\" y=\"" +
+         bars + "</g><line class=\"ze\" x1=\"0\" y1=\"72.5\" x2=\"300\" y2=\"72.5\"/><text class=\"ax\" x=\"0\" y=\"" + coordinate(kHeight + kFoot) + "\">0</text><text class=\"axm\" x=\"150\" y=\"" + coordinate(kHeight + kFoot) + "\">activation, heights logarithmic</text><text class=\"ax tr\" x=\"300\" y=\"" +
          coordinate(kHeight + kFoot) + "\">" + number(f.max) + "</text></svg>";
 }
 
 std::string feature_card(const FeatureSet& set, const FeatureSet::Feature& f, const FeatureLook& look) {
   const std::string h = "h" + std::to_string(std::clamp(look.heading, 1, 6)), link = look.link ? look.link(f.index) : "", name = "Feature " + std::to_string(f.index);
-  std::string out = "<article class=\"feat\" id=\"feature-" + std::to_string(f.index) + "\"><" + h + ">" + (link.empty() ? name : "<a href=\"" + escape(link) + "\">" + name + "</a>") +
-                    (f.label.empty() ? "" : " <span class=\"fn\">" + escape(shorten(f.label, 200)) + "</span>") + "</" + h + "><p class=\"note\">" + facts(f) + "</p>";
+  std::string out = "<article class=\"feat\" id=\"feature-" + std::to_string(f.index) + "\">";
+  if (look.heading > 0)
+    out += "<" + h + ">" + (link.empty() ? name : "<a href=\"" + escape(link) + "\">" + name + "</a>") + (f.label.empty() ? "" : " <span class=\"fn\">" + escape(shorten(f.label, 200)) + "</span>") + "</" + h + ">";
+  out += "<p class=\"note\">" + facts(f) + "</p>";
   std::string side = histogram_svg(f);
   if (!side.empty()) side = "<figure>" + side + "</figure>";
   const size_t most = look.near ? f.top_logits.size() : kLogitsShown;
@@ -154,6 +156,7 @@ std::string feature_style() {
 .fl h6{margin:0}.fl ol{list-style:none;margin:0;padding:0;font-size:13px;line-height:20px}
 .fl li{display:flex;justify-content:space-between;gap:12px;margin:0}
 .fl .tok{line-height:18px;max-width:160px}
+.feats .fs{gap:8px 20px}.feats .fh{width:220px;height:66px}.feats .fh .axm{display:none}.feats .fh text{font-size:14px}.feats .fl .tok{max-width:96px}
 .v{font-size:12px;color:var(--dim);font-variant-numeric:tabular-nums}
 .ex{display:flex;gap:8px;margin:0 0 4px;font-size:13.5px;line-height:23px}
 .ex>.v{flex:0 0 3.5em;text-align:right;line-height:23px}

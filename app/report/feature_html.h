@@ -14,7 +14,7 @@ namespace microtome::report {
 struct FeatureLook {
   size_t examples = 3;                         // of the strongest; 0: all there are, those of the bands too
   bool near = false;                           // also neighbours and features that fire together
-  int heading = 5;                             // <h5>
+  int heading = 5;                             // <h5>; 0: the page's own heading names it
   // Where a feature's own page is; empty text or no function: it has none.
   std::function<std::string(int64_t index)> link = {};
 };

@@ -33,13 +33,19 @@ std::string origin(const FeatureSet& set, const std::string& about) {
 
 std::string kick_of(const FeatureSet& set) { return set.dictionary.empty() ? "Features" : set.dictionary; }
 
+std::string one_line(const std::string& text) {
+  std::string out;
+  for (char c : text) out += c == '\n' ? std::string("\xE2\x8F\x8E") : c == '\t' ? std::string(" ") : std::string(1, c);
+  return out;
+}
+
 std::string line_of(const FeatureSet& set, const FeatureSet::Example& e) {
   std::string out;
   for (size_t i = 0; i < e.ids.size(); ++i) {
     const std::string text = text_of(set, e.ids[i]);
     out += static_cast<int64_t>(i) == e.strongest ? "\xE2\x9F\xA6" + text + "\xE2\x9F\xA7" : text;
   }
-  return visible_blanks(shorten(out, 400));
+  return one_line(shorten(out, 400));
 }
 
 }  // namespace
@@ -48,7 +54,7 @@ std::string feature_page(const FeatureSet& set, const FeatureSet::Feature& f, co
   FeatureLook whole = look;
   whole.examples = 0;
   whole.near = true;
-  whole.heading = 2;
+  whole.heading = 0;
   const auto link = look.link;
   whole.link = [&](int64_t i) { return i == f.index || !link ? std::string() : link(i); };
   const std::string name = "Feature " + std::to_string(f.index);
@@ -60,7 +66,7 @@ std::string feature_page(const FeatureSet& set, const FeatureSet::Feature& f, co
   go(place.previous, "prev", "\xE2\x86\x90 previous");
   go(place.next, "next", "next \xE2\x86\x92");
   return page_head(name + (f.label.empty() ? "" : ": " + f.label)) + svg_definitions() + (nav.empty() ? "" : "<nav class=\"fnav\" aria-label=\"Features\">" + nav + "</nav>") +
-         top(kick_of(set), f.label.empty() ? name : f.label, origin(set, about)) + "<main>" + feature_card(set, f, whole) + "</main>" + end();
+         top(kick_of(set), f.label.empty() ? name : name + ": " + f.label, origin(set, about)) + "<main>" + feature_card(set, f, whole) + "</main>" + end();
 }
 
 std::string features_page(const FeatureSet& set, const std::string& about) {
@@ -89,7 +95,7 @@ std::string feature_index_page(const FeatureSet& head, const std::vector<Feature
   for (const FeatureRow& r : rows) {
     const std::string name = std::to_string(r.index), to = link ? link(r.index) : "";
     out += "<tr><td class=\"n\">" + (to.empty() ? name : "<a href=\"" + escape(to) + "\">" + name + "</a>") + "</td><td>" + escape(shorten(r.label, 120)) + "</td><td class=\"n\">" + number(100 * r.density) +
-           "</td><td class=\"n\">" + number(r.max) + "</td><td class=\"n\">" + number(r.mean) + "</td><td>" + (r.token.empty() ? "" : token_chip(r.token)) + "</td><td>" + escape(shorten(visible_blanks(r.text), 120)) + "</td></tr>\n";
+           "</td><td class=\"n\">" + number(r.max) + "</td><td class=\"n\">" + number(r.mean) + "</td><td>" + (r.token.empty() ? "" : token_chip(r.token)) + "</td><td>" + escape(shorten(one_line(r.text), 120)) + "</td></tr>\n";
   }
   return out + "</tbody></table></div></main>" + end();
 }

@@ -13,6 +13,7 @@ namespace microtome {
 namespace {
 
 constexpr size_t kAround = 40;                 // bytes of text shown on either side of a match
+constexpr char kBetween = '\x1e';              // between two examples in feature_texts: tokens may hold line breaks
 
 std::string small(std::string s) {
   for (char& c : s)
@@ -38,15 +39,15 @@ std::string like_pattern(const std::string& text) {
 
 bool continues(char c) { return (static_cast<unsigned char>(c) & 0xc0) == 0x80; }
 
-// The line of `text` in which `wanted` stands first, cut to what is around it; without one the beginning of the first line.
+// The example of `text` in which `wanted` stands first, cut to what is around it; without one the beginning of the first.
 std::string around(const std::string& text, const std::string& wanted) {
   const size_t found = wanted.empty() ? std::string::npos : small(text).find(small(wanted));
   const size_t at = found == std::string::npos ? 0 : found, length = found == std::string::npos ? kAround : wanted.size();
-  const size_t before = at == 0 ? std::string::npos : text.rfind('\n', at - 1);
+  const size_t before = at == 0 ? std::string::npos : text.rfind(kBetween, at - 1);
   size_t from = before == std::string::npos ? 0 : before + 1;
   if (at > from + kAround) from = at - kAround;
   const size_t end = std::min(at + length, text.size());
-  size_t to = std::min({text.find('\n', end), end + kAround, text.size()});
+  size_t to = std::min({text.find(kBetween, end), end + kAround, text.size()});
   while (from < at && continues(text[from])) ++from;
   while (to > end && to < text.size() && continues(text[to])) --to;
   return text.substr(from, to - from);
@@ -99,7 +100,7 @@ PackedFeatures pack_features(const FeatureSet& set, const std::string& where) {
     std::set<std::string> tokens;
     for (const FeatureSet::Example& e : f.examples) {
       for (int64_t id : e.ids) row.text += text_of(id);
-      row.text += '\n';
+      row.text += kBetween;
       if (e.strongest < 0 || e.strongest >= static_cast<int64_t>(e.ids.size())) continue;
       std::string strongest = text_of(e.ids[static_cast<size_t>(e.strongest)]);
       if (row.token.empty()) row.token = strongest;

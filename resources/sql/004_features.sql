@@ -21,7 +21,8 @@ CREATE TABLE feature_details (
   body BLOB NOT NULL
 ) STRICT;
 
--- The examples as text, a line each, for search by substring.
+-- The examples as text, U+001E behind each, for search by substring: in any language, over borders of tokens, and without a module
+-- of SQLite that a build may lack.
 CREATE TABLE feature_texts (
   id INTEGER PRIMARY KEY REFERENCES features(id) ON DELETE CASCADE,
   text TEXT NOT NULL

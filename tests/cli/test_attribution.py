@@ -25,7 +25,7 @@ def write_transcoders(folder):
                        "normalize_activations": "none", "reshape_activations": "none",
                        "metadata": {"hook_name": f"blocks.{layer}.mlp.hook_in", "hook_name_out": f"blocks.{layer}.hook_mlp_out", "sae_lens_version": "6.54.12"}}, f)
         header, data = {}, array.array("f")
-        for name, shape, scale, shift in (("W_enc", [D, D_SAE], 0.15, 0), ("b_enc", [D_SAE], 0.1, -1.0), ("W_dec", [D_SAE, D], 0.05, 0), ("b_dec", [D], 0.02, 0)):
+        for name, shape, scale, shift in (("W_enc", [D, D_SAE], 0.15, 0), ("b_enc", [D_SAE], 0.1, -1.0), ("W_dec", [D_SAE, D], 0.2, 0), ("b_dec", [D], 0.02, 0)):
             begin = len(data) * 4
             for _ in range(shape[0] * (shape[1] if len(shape) > 1 else 1)):
                 x = (x * 1103515245 + 12345) % 2**31
@@ -44,12 +44,12 @@ class Attribution(CliCase):
         self.project = self.path("p.microtome")
 
     def run_graph(self, model, *more):
-        return call("run", "attribution_graph", "--model", model, "--task", "greater_than", "--count", 2, "--project", self.project,
-                    "-P", f"transcoders={self.transcoders}", *more)
+        return call("run", "attribution_graph", "--model", model, "--task", "greater_than", "--prompts", 2, "--project", self.project,
+                    "--transcoders", self.transcoders, "--device", "cpu", *more)
 
     def test_a_graph_and_its_exports(self):
         for n, model in ((1, LLAMA), (2, DELTA)):
-            out, _ = self.run_graph(model, "-P", "test_edges=4", "-P", "max_nodes=300")
+            out, _ = self.run_graph(model, "--test_edges", 4, "--max_nodes", 300, "--node_threshold", 0.999)
             self.assertIn("replacement_score", out)
             path = self.path(f"graph{n}.json")
             call("export", n, "--project", self.project, "--format", "neuronpedia", "--out", path, "--slug", "my-slug", "--scan", "zoo")
@@ -91,16 +91,16 @@ class Attribution(CliCase):
 
     def test_a_transcoder_circuit(self):
         for model in (LLAMA, DELTA):
-            out, _ = call("run", "transcoder_circuit", "--model", model, "--task", "greater_than", "--count", 4, "--project", self.project, "-P", f"transcoders={self.transcoders}")
+            out, _ = call("run", "transcoder_circuit", "--model", model, "--task", "greater_than", "--prompts", 4, "--project", self.project, "--device", "cpu", "--transcoders", self.transcoders)
             self.assertIn("The strongest path is", out)
         call("export", 1, "--project", self.project, "--format", "mib", "--out", self.path("circuit.json"))
         with open(self.path("circuit.json")) as f:
             self.assertIn("logits", json.load(f)["nodes"])
 
     def test_what_is_said_of_bad_input(self):
-        base = ["run", "attribution_graph", "--model", LLAMA, "--task", "greater_than", "--count", 1]
+        base = ["run", "attribution_graph", "--model", LLAMA, "--task", "greater_than", "--prompts", 1, "--device", "cpu"]
         self.assertIn("no transcoders are named", error_of(*base))
-        self.assertIn("transcoders", error_of(*base, "-P", f"transcoders={self.path('nowhere')}"))
+        self.assertIn("nowhere", error_of(*base, "--transcoders", self.path("nowhere")))
         os.rename(self.path("transcoders/layer_3"), self.path("layer_3"))
         with open(self.path("layer_3/cfg.json")) as f:
             cfg = json.load(f)
@@ -109,7 +109,7 @@ class Attribution(CliCase):
         with open(self.path("transcoders/layer_9/cfg.json"), "w") as f:
             json.dump(cfg, f)
         os.rename(self.path("layer_3/sae_weights.safetensors"), self.path("transcoders/layer_9/sae_weights.safetensors"))
-        self.assertIn("blocks.9.mlp.hook_in", error_of(*base, "-P", f"transcoders={self.transcoders}"))
+        self.assertIn("blocks.9.mlp.hook_in", error_of(*base, "--transcoders", self.transcoders))
 
 
 if __name__ == "__main__":

@@ -126,6 +126,30 @@ class Dictionaries(CliCase):
         self.assertIn("takes one path", error_of("dictionary", "show", gated, gated))
         self.assertIn("dictionary show", call("dictionary", "--help")[0])
 
+    def test_a_run_exports_what_it_trained(self):
+        with open(self.path("ids.json"), "w") as f:
+            json.dump([[(7 * i + 3 * t) % 500 for t in range(32)] for i in range(40)], f)
+        project = self.path("p.microtome")
+        for hook, kind in (("blocks.1.hook_resid_post", "topk"), ("blocks.0.hook_resid_post", "batchtopk")):
+            call("run", "sae", "--model", LLAMA, "--corpus", self.path("ids.json"), "--project", project, "--hook", hook, "--kind", kind, "--d_sae", 48, "--k", 4, "--tokens", 2560,
+                 "--batch", 128, "--length", 32, "--buffer", 4, "--eval_tokens", 640)
+        for run, name in ((1, "topk"), (2, "jumprelu")):
+            call("export", run, "--project", project, "--format", "saelens", "--out", self.path(name))
+            d = json.loads(call("dictionary", "show", self.path(name), "--model", LLAMA, "--json")[0])["dictionaries"][0]
+            self.assertEqual((d["kind"], d["d_in"], d["d_sae"], d["normalize"], d["fits_model"]), (name, 128, 48, "none", True))
+            self.assertNotIn("note", d)                          # the same weights: no hash speaks against it
+            self.assertTrue(d["weights_hash"])
+        call("export", 1, "--project", project, "--format", "sparsify", "--out", self.path("sparsify"))
+        a, b = read_tensors(self.path("topk/sae_weights.safetensors"))[0], read_tensors(self.path("sparsify/sae.safetensors"))[0]
+        # The same function: sparsify has no decoder norms, so the encoder may have taken them in; rows point the same way.
+        rows = lambda t, n: [t[1][i * n:(i + 1) * n] for i in range(48)]  # noqa: E731
+        for u, v in zip(rows(a["W_dec"], 128), rows(b["W_dec"], 128)):
+            dot, uu, vv = (sum(x * y for x, y in zip(p, q)) for p, q in ((u, v), (u, u), (v, v)))
+            self.assertAlmostEqual(dot / math.sqrt(uu * vv), 1, 4)
+        self.assertIn("sparsify has TopK only", error_of("export", 2, "--project", project, "--format", "sparsify", "--out", self.path("no")))
+        self.assertIn("is no transcoder", error_of("export", 1, "--project", project, "--format", "circuit_tracer", "--out", self.path("no")))
+        self.assertFalse(os.path.exists(self.path("no")))
+
     def test_a_run_without_dictionaries_exports_none(self):
         project = self.path("p.microtome")
         call("run", "logit_lens", "--model", LLAMA, "--prompt", "When Mary and John", "--project", project)

@@ -115,7 +115,7 @@ class Features(CliCase):
         self.assertIn("cannot be sorted", error_of("features", 1, "--project", self.project, "--sort", "size"))
         self.assertIn("has no =", error_of("features", 1, "--project", self.project, "--label", "12"))
         write_ids(self.path("ids.json"), [[1, 2, 3, 4, 5, 6, 7, 8]] * 3)
-        self.assertIn("hook_resid_post", error_of("run", "features", "--model", LLAMA, "--project", self.project, "--dictionary", self.path("sae"), "--corpus", self.path("ids.json"), "--hook", "blocks.1.hook_resid"))
+        self.assertIn("hook_resid_post", error_of("run", "features", "--model", LLAMA, "--project", self.project, "--dictionary", self.path("sae"), "--corpus", self.path("ids.json"), "--hook", "blocks.1.hook_resid_pos"))
         call("run", "logit_lens", "--model", LLAMA, "--project", self.project, "--prompt", "When Mary")
         self.assertIn("holds no features", error_of("features", 2, "--project", self.project))
 

@@ -2,11 +2,13 @@
 
     python3 tests/golden/subset.py SOURCE_FOLDER... tests/golden/models
     python3 tests/golden/subset.py SOURCE.safetensors... tests/golden/mixers
+    python3 tests/golden/subset.py SOURCE/sae-*... tests/golden/analyses
 
 Config and weights are copied as they are. Of expected.safetensors the first row of case a is kept (ids, logits, one hidden
 state, the first attention, the states of the first and the last layer that has any), ids and logits of case b, and the
 greedy continuation; the header's "subset" says so. Of a mixer's file the states after every token are kept for its first
-case only, and for none where a sibling of the same form has them (NO_STATES); cases of LEFT_OUT are not kept at all. The whole files are read where MICROTOME_GOLDEN names them.
+case only, and for none where a sibling of the same form has them (NO_STATES); cases of LEFT_OUT are not kept at all. Of a
+dictionary's expected.safetensors the parameters are left out that its own weights repeat, and gradients of transcoders. The whole files are read where MICROTOME_GOLDEN names them.
 """
 import json
 import os
@@ -98,11 +100,34 @@ def subset_mixer(source, target):
     write(target, meta, out, blob)
 
 
+def subset_dictionary(source, target):
+    os.makedirs(target, exist_ok=True)
+    for f in ("cfg.json", "inputs.json", "sae_weights.safetensors"):
+        shutil.copyfile(os.path.join(source, f), os.path.join(target, f))
+    _, own, own_data = read(os.path.join(source, "sae_weights.safetensors"))
+    meta, header, data = read(os.path.join(source, "expected.safetensors"))
+    bytes_of = lambda e, d: d[e["data_offsets"][0]:e["data_offsets"][1]]  # noqa: E731
+    trained = {n for n in header if n.startswith("train_param.")}
+    repeated = all(bytes_of(header[n], data) == bytes_of(own[n[12:]], own_data) for n in trained if n[12:] in own) and {n[12:] for n in trained} == set(own)
+    transcoder = os.path.basename(target).startswith("transcoder-")
+    out, blob = {}, b""
+    for name, e in header.items():
+        if (repeated and name in trained) or (transcoder and name.startswith("grad.")):
+            continue
+        out[name] = {**e, "data_offsets": [len(blob), len(blob) + len(bytes_of(e, data))]}
+        blob += bytes_of(e, data)
+    meta["subset"] = "without parameters that the dictionary's own weights repeat, and gradients of transcoders"
+    write(os.path.join(target, "expected.safetensors"), meta, out, blob)
+
+
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(__doc__)
     for folder in sys.argv[1:-1]:
         if folder.endswith(".safetensors"):
             subset_mixer(folder, os.path.join(sys.argv[-1], os.path.basename(folder)))
+            continue
+        if os.path.basename(folder.rstrip("/")).startswith(("sae-", "transcoder-")):
+            subset_dictionary(folder.rstrip("/"), os.path.join(sys.argv[-1], os.path.basename(folder.rstrip("/"))))
             continue
         subset(folder.rstrip("/"), os.path.join(sys.argv[-1], os.path.basename(folder.rstrip("/"))))

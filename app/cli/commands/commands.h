@@ -37,6 +37,7 @@ int report(const CommandLine& line);
 int circuit_command(const CommandLine& line);
 int features_command(const CommandLine& line);
 int dictionary_command(const CommandLine& line);
+int train(const CommandLine& line);
 int bench(const CommandLine& line);
 int demo(const CommandLine& line);
 
@@ -90,6 +91,13 @@ void check(const Status& status);   // throws Error
 std::string circuit_text(const Circuit& circuit, const std::string& format, bool all_edges, const Json& context);
 // Counts, groups and the strongest edges, at most that many.
 void print_circuit(const Circuit& circuit, int64_t edges);
+// What `run` does with its line, for the analysis `name`: parameters, model, prompts, project; prints progress only.
+struct Performed {
+  RunOutcome outcome;
+  std::vector<std::string> said;             // warnings that a person has read already
+};
+Performed perform(const CommandLine& line, const std::string& name);
+void print_performed(const Performed& done, const std::string& project);
 // Summary, findings and warnings of a finished run in words.
 // said: warnings that a person has read already.
 void print_outcome(const RunOutcome& outcome, const std::vector<std::string>& said = {});

@@ -15,7 +15,7 @@ struct Entry {
 const Entry kCommands[] = {
     {"doctor", doctor}, {"inspect", inspect}, {"tokenize", tokenize}, {"forward", forward}, {"mixer", mixer},
     {"generate", generate}, {"analyses", analyses_command}, {"run", run}, {"tasks", tasks}, {"runs", runs}, {"show", show},
-    {"explain", explain}, {"diff", diff}, {"gc", gc}, {"export", export_command}, {"report", report}, {"circuit", circuit_command}, {"features", features_command}, {"dictionary", dictionary_command}, {"bench", bench},
+    {"explain", explain}, {"diff", diff}, {"gc", gc}, {"export", export_command}, {"report", report}, {"circuit", circuit_command}, {"features", features_command}, {"dictionary", dictionary_command}, {"train", train}, {"bench", bench},
     {"demo", demo}};
 
 }  // namespace

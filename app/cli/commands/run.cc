@@ -140,8 +140,7 @@ void print_outcome(const RunOutcome& o, const std::vector<std::string>& said) {
   }
 }
 
-int run(const CommandLine& line) {
-  std::string name = line.word(0);
+Performed perform(const CommandLine& line, const std::string& name) {
   const app::AnalysisCatalogue known = app::load_analyses();
   const AnalysisKind* kind = &app::find_analysis(known, name, "run");
   RunSettings settings;
@@ -166,13 +165,28 @@ int run(const CommandLine& line) {
   settings.command = line.text;
   settings.task_json = data.task_json;
   settings.again = line.flag("--again");
-  RunOutcome outcome;
-  std::vector<std::string> said;
+  Performed done;
   {
     ShownProgress shown;
-    outcome = run_analysis(known.registry, *model, data.dataset, settings, store.get(), shown.progress());
-    said = shown.progress().snapshot().warnings;
+    done.outcome = run_analysis(known.registry, *model, data.dataset, settings, store.get(), shown.progress());
+    done.said = shown.progress().snapshot().warnings;
   }
+  return done;
+}
+
+void print_performed(const Performed& done, const std::string& project) {
+  const RunOutcome& outcome = done.outcome;
+  print_outcome(outcome, done.said);
+  std::printf("\nkey %s, %.2f s%s", outcome.key.hash.substr(0, 12).c_str(), outcome.seconds, outcome.from_store ? " (answered from the project)" : "");
+  if (outcome.items_resumed && !outcome.from_store) std::printf(" (%lld items found in the project)", static_cast<long long>(outcome.items_resumed));
+  if (!project.empty()) std::printf(", run %lld of %s", static_cast<long long>(outcome.record.id), project.c_str());
+  std::printf("\n");
+  for (const std::string& e : outcome.events) std::printf("note: %s\n", e.c_str());
+}
+
+int run(const CommandLine& line) {
+  const Performed done = perform(line, line.word(0));
+  const RunOutcome& outcome = done.outcome;
   if (line.has("--out")) write_folder(line.get("--out"), outcome);
   if (line.flag("--json")) {
     RunRecord record = outcome.record;
@@ -181,12 +195,7 @@ int run(const CommandLine& line) {
     record.key_hash = outcome.key.hash;
     print_json(result_to_json(record, outcome.result));
   } else {
-    print_outcome(outcome, said);
-    std::printf("\nkey %s, %.2f s%s", outcome.key.hash.substr(0, 12).c_str(), outcome.seconds, outcome.from_store ? " (answered from the project)" : "");
-    if (outcome.items_resumed && !outcome.from_store) std::printf(" (%lld items found in the project)", static_cast<long long>(outcome.items_resumed));
-    if (store) std::printf(", run %lld of %s", static_cast<long long>(outcome.record.id), line.get("--project").c_str());
-    std::printf("\n");
-    for (const std::string& e : outcome.events) std::printf("note: %s\n", e.c_str());
+    print_performed(done, line.get("--project"));
   }
   return 0;
 }

@@ -47,7 +47,7 @@ DictionarySet read_dictionaries(const std::string& path, const std::string& form
     looked += (looked.empty() ? "" : "; ") + f.title;
     if (!f.looks_like(path)) continue;
     if (found)
-      throw Error(StatusCode::kBadInput, "the path holds dictionaries of '" + found->name + "' and of '" + f.name + "'", path, "name the folder of one of them");
+      throw Error(StatusCode::kBadInput, "the path holds dictionaries of '" + found->name + "' and of '" + f.name + "'", path, "name the folder of one of them, or the format");
     found = &f;
   }
   if (!found) throw Error(StatusCode::kBadInput, "the path holds no dictionary of a known format", path, "looked for: " + looked);

@@ -5,6 +5,7 @@
 
 #include "core/base/quote.h"
 #include "core/dictionary/formats/files.h"
+#include "core/dictionary/kinds/parts.h"
 #include "core/io/mapped_file.h"
 #include "core/io/npz.h"
 #include "core/io/torch_file.h"
@@ -201,7 +202,7 @@ Dictionary without_rescaling(const Dictionary& d) {
   if (!d.config.rescale_acts_by_decoder_norm) return d;
   Dictionary out = d;
   out.config.rescale_acts_by_decoder_norm = false;
-  const at::Tensor norms = d.weights.at("W_dec").norm(2, {-1});
+  const at::Tensor norms = dictionary_kinds::decoder_norms(d);
   out.weights["W_enc"] = d.weights.at("W_enc") * norms;
   out.weights["b_enc"] = d.weights.at("b_enc") * norms;
   for (const char* name : {"W_dec", "W_dec_later"})

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "core/base/status.h"
@@ -64,7 +65,7 @@ TEST(AttributionFile, HasTheFieldsOfTheSchema) {
     for (const char* key : {"node_id", "feature", "layer", "ctx_idx", "feature_type", "token_prob", "is_target_logit", "run_idx", "reverse_ctx_idx", "jsNodeId", "clerp", "influence", "activation"})
       EXPECT_TRUE(n.contains(key)) << key;
     EXPECT_TRUE(n["node_id"].is_string() && n["layer"].is_string() && n["ctx_idx"].is_number_integer() && n["feature"].is_number_integer());
-    EXPECT_TRUE(ids.insert(n["node_id"]).second) << n["node_id"];
+    EXPECT_TRUE(ids.insert(n["node_id"].get<std::string>()).second) << n["node_id"].get<std::string>();
   }
   const auto node = [&](const std::string& id) {
     for (const Json& n : j["nodes"])
@@ -92,8 +93,8 @@ TEST(AttributionFile, HasTheFieldsOfTheSchema) {
   const Json likeliest = node("3_5_2"), other = node("3_99_2");
   EXPECT_EQ(likeliest["feature_type"], "logit");
   EXPECT_EQ(likeliest["layer"], "3");
-  EXPECT_TRUE(likeliest["is_target_logit"]);
-  EXPECT_FALSE(other["is_target_logit"]);
+  EXPECT_TRUE(likeliest["is_target_logit"].get<bool>());
+  EXPECT_FALSE(other["is_target_logit"].get<bool>());
   EXPECT_EQ(likeliest["token_prob"], 0.5);
   EXPECT_EQ(likeliest["clerp"], "Output \" ran\" (p=0.500)");
   EXPECT_EQ(other["clerp"], "Output \" sat\" (p=0.250)");
@@ -102,8 +103,8 @@ TEST(AttributionFile, HasTheFieldsOfTheSchema) {
   ASSERT_EQ(j["links"].size(), g.edges.size());
   std::map<std::pair<std::string, std::string>, double> links;
   for (const Json& l : j["links"]) {
-    EXPECT_TRUE(ids.count(l["source"]) && ids.count(l["target"]));
-    links[{l["source"], l["target"]}] = l["weight"];
+    EXPECT_TRUE(ids.count(l["source"].get<std::string>()) && ids.count(l["target"].get<std::string>()));
+    links[{l["source"].get<std::string>(), l["target"].get<std::string>()}] = l["weight"].get<double>();
   }
   EXPECT_EQ((links[{"E_41_1", "0_1_1"}]), 1.5);
   EXPECT_EQ((links[{"0_1_1", "1_12_2"}]), -0.5);
@@ -128,9 +129,9 @@ TEST(AttributionFile, StaysBelowTheSizeByLeavingOutTheWeakest) {
   const Json j = parse_json(some.json, "test").value();
   double least = 1e9;
   std::set<std::string> ids;
-  for (const Json& n : j["nodes"]) ids.insert(n["node_id"]);
+  for (const Json& n : j["nodes"]) ids.insert(n["node_id"].get<std::string>());
   for (const Json& l : j["links"]) {
-    EXPECT_TRUE(ids.count(l["source"]) && ids.count(l["target"]));
+    EXPECT_TRUE(ids.count(l["source"].get<std::string>()) && ids.count(l["target"].get<std::string>()));
     if (l["target"] == "1_12_2") least = std::min(least, std::fabs(l["weight"].get<double>()));
   }
   // Of the weak ones, the strongest are there.

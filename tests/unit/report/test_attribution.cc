@@ -33,9 +33,10 @@ AttributionGraph small() {
 }
 
 double number_at(const std::string& svg, const std::string& title, const char* attribute) {
-  const size_t end = svg.find(title);
+  // The node's own hover text begins with its name.
+  const size_t end = svg.find("<title>" + title + " ", svg.find("class=\"an "));
   EXPECT_NE(end, std::string::npos) << title;
-  const size_t start = svg.rfind('<', svg.rfind("<title>", end) - 1);
+  const size_t start = svg.rfind('<', end - 1);
   return std::strtod(svg.c_str() + svg.find(std::string(attribute) + "=\"", start) + std::string(attribute).size() + 2, nullptr);
 }
 

@@ -23,9 +23,9 @@ bool has(const std::string& text, const std::string& what) { return text.find(wh
 
 // Every tag is one of ours, opened tags are closed in order, and no attribute runs a script.
 void expect_well_formed(const std::string& html) {
-  static const std::set<std::string> single = {"meta", "rect", "line", "input", "!DOCTYPE", "path", "stop"};
+  static const std::set<std::string> single = {"meta", "input", "!DOCTYPE"};
   static const std::set<std::string> known = {"html", "head", "title", "style", "body", "header", "p", "h1", "h2", "h3", "h4", "h5", "h6", "main", "section", "article", "div", "span", "figure", "svg", "g", "text", "ol", "ul",
-                                              "li", "a", "nav", "table", "thead", "tbody", "tr", "th", "td", "label", "footer", "script", "b", "code", "defs", "pattern", "linearGradient", "details", "summary", "figcaption", "i", "pre"};
+                                              "li", "a", "nav", "table", "thead", "tbody", "tr", "th", "td", "label", "footer", "script", "rect", "line", "path", "stop", "circle", "b", "code", "defs", "pattern", "linearGradient", "details", "summary", "figcaption", "i", "pre"};
   std::vector<std::string> open;
   for (size_t at = html.find('<'); at != std::string::npos; at = html.find('<', at + 1)) {
     const bool closing = html[at + 1] == '/';

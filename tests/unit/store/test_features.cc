@@ -144,6 +144,7 @@ TEST_F(FeatureStore, QueriesFindByTextTokenLabelAndNumber) {
   EXPECT_EQ(search("the"), (V{2, 5})) << "in a text or in a label";
   EXPECT_EQ(search("week"), V{2}) << "the label";
   EXPECT_EQ(search("the week"), V{2}) << "both";
+  EXPECT_EQ(search("\"Mondaynaïve\""), V{}) << "not over the border of two examples";
   EXPECT_EQ(search("100%_"), V{5}) << "no wildcards";
   EXPECT_EQ(search("10%%_"), V{});
   EXPECT_EQ(search("naïve"), V{2});
