@@ -163,9 +163,9 @@ Parsed parse(int argc, char** argv) {
   add("train", "train sparse dictionaries as a file says; goes on where it was when it is called again",
       "microtome train sae my-sae.json, with my-sae.json:\n"
       "  {\"model\": \"resources/models/zoo-llama\", \"corpus\": \"text.txt\", \"hook\": \"blocks.2.hook_resid_post\",\n"
-      "   \"kind\": \"topk\", \"k\": 32, \"tokens\": 5000000, \"project\": \"my-sae.microtome\", \"out\": \"my-sae\", \"format\": \"saelens\"}\n"
+      "   \"kind\": \"topk\", \"k\": 32, \"tokens\": 5000000, \"project\": \"my-sae.microtome\", \"out\": \"my-sae\"}\n"
       "  Other fields are parameters of the analysis (`microtome analyses sae`), or device, dtype, tf32, seed, threads, form, weights.\n"
-      "  Paths are meant from the folder of the file. Without project and out: FILE.microtome, FILE-dictionaries beside it")
+      "  Paths are meant from the folder of the file. Without project and out: FILE.microtome, FILE-dictionaries beside it. \"format\": saelens, sparsify or circuit_tracer (default: the first that can hold it)")
       .first_word("WHAT", "sae: autoencoders of a point; transcoder: replacements of MLPs", {"sae", "transcoder"}, "SPEC.json", "what to train on what")
       .flag("--again", "start anew even when the project has the answer, or a checkpoint").start_token().compute();
   add("tasks", "the built-in tasks, or prompts of one", "microtome tasks ioi --model resources/models/zoo-llama --generate 5")

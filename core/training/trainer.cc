@@ -314,7 +314,7 @@ std::vector<NamedArray> Trainer::state(const std::string& prefix) const {
     const Impl::Member& m = impl_->members[i];
     const std::string name = prefix + std::to_string(i) + ".";
     out.push_back(kept(name + "silent", m.silent));
-    out.push_back(kept(name + "threshold", m.threshold));
+    out.push_back(kept(name + "running_threshold", m.threshold));
     for (const Impl::Parameter& p : m.parameters) {
       out.push_back(kept(name + p.name, p.value));
       out.push_back(kept(name + p.name + ".first", p.first));
@@ -345,7 +345,7 @@ void Trainer::set_state(const std::vector<NamedArray>& arrays, const std::string
     Impl::Member& m = impl_->members[i];
     const std::string name = std::to_string(i) + ".";
     load(name + "silent", m.silent);
-    load(name + "threshold", m.threshold);
+    load(name + "running_threshold", m.threshold);
     for (Impl::Parameter& p : m.parameters) {
       load(name + p.name, p.value);
       load(name + p.name + ".first", p.first);

@@ -32,7 +32,7 @@ int train(const CommandLine& line) {
   static const char* kOptions[] = {"device", "dtype", "seed", "threads", "form", "weights"};
   CommandLine run = line;
   run.words.clear();
-  std::string out = placed(fs::path(spec).stem().string() + "-dictionaries"), format = "saelens";
+  std::string out = placed(fs::path(spec).stem().string() + "-dictionaries"), format = "auto";
   run.options["--project"] = placed(fs::path(spec).stem().string() + ".microtome");
   std::vector<std::string> set;
   for (const auto& [key, value] : j.items()) {
@@ -51,8 +51,8 @@ int train(const CommandLine& line) {
   if (!run.has("--model")) throw Error(StatusCode::kBadInput, "the file names no model", spec, "write \"model\": \"FOLDER\"");
   run.lists["--set"] = set;
   // A name that no format has, and a folder that is in use, are said before the training.
-  const DictionaryFormat& as = dictionary_formats::builtin().get(format);
-  if (!as.write) throw Error(StatusCode::kUnsupported, "the format '" + format + "' is only read", spec, "write \"format\": \"saelens\"");
+  if (format != "auto" && !dictionary_formats::builtin().get(format).write)
+    throw Error(StatusCode::kUnsupported, "the format '" + format + "' is only read", spec, "write \"format\": \"saelens\"");
   std::error_code ec;
   const bool there = fs::exists(out, ec) && !fs::is_empty(out, ec);
   const Performed done = perform(run, what);
@@ -61,8 +61,14 @@ int train(const CommandLine& line) {
     std::printf("the dictionaries are in the project; '%s' is there already and is left as it is\n", out.c_str());
     return 0;
   }
-  write_dictionaries(dictionaries_of(done.outcome.result, run.get("--project")), format, out);
-  std::printf("dictionaries: %s (%s)\n", out.c_str(), as.title.c_str());
+  const DictionarySet made = dictionaries_of(done.outcome.result, run.get("--project"));
+  // "auto": the first form that can hold what was made; a TopK transcoder, say, has none in SAELens.
+  for (const char* name : {"saelens", "sparsify", "circuit_tracer"}) {
+    if (format != "auto") break;
+    if (dictionary_formats::builtin().get(name).why_not(made).empty()) format = name;
+  }
+  write_dictionaries(made, format == "auto" ? "saelens" : format, out);
+  std::printf("dictionaries: %s (%s)\n", out.c_str(), dictionary_formats::builtin().get(format).title.c_str());
   return 0;
 }
 
