@@ -117,7 +117,7 @@ class Features(CliCase):
         write_ids(self.path("ids.json"), [[1, 2, 3, 4, 5, 6, 7, 8]] * 3)
         self.assertIn("hook_resid_post", error_of("run", "features", "--model", LLAMA, "--project", self.project, "--dictionary", self.path("sae"), "--corpus", self.path("ids.json"), "--hook", "blocks.1.hook_resid_pos"))
         call("run", "logit_lens", "--model", LLAMA, "--project", self.project, "--prompt", "When Mary")
-        self.assertIn("holds no features", error_of("features", 2, "--project", self.project))
+        self.assertIn("holds no features", error_of("features", 3, "--project", self.project))
 
 
 if __name__ == "__main__":

@@ -83,7 +83,8 @@ class EveryAnalysis : public ::testing::TestWithParam<std::string> {
     if (!schema.find("batch_size")) s.params.clear();
     // Files that the defaults leave out, by the name of the parameter, and sizes that a test can pay.
     auto set = [&](const char* param, const std::string& value) {
-      if (schema.find(param)) s.params[param] = value;
+      const ParamSpec* spec = schema.find(param);
+      if (spec && (spec->is_file || spec->type == ParamSpec::Type::kInt)) s.params[param] = value;
     };
     set("corpus", (files().path / "corpus.json").string());
     set("dictionary", (files().path / "sae").string());
