@@ -212,7 +212,7 @@ TEST(Splice, LaterLayersGetWhatEarlierFeaturesWrite) {
     const std::string b = "blocks." + std::to_string(l) + ".";
     members.push_back(made_for(m, b + "hook_resid_mid", b + "hook_mlp_out"));
   }
-  members[0].weights["W_dec_later"] = testing::wave({1, members[0].config.d_sae, m.config().d_model}, 7, 0.1);
+  members[0].weights["W_dec_later"] = testing::wave({1, members[0].config.d_sae, m.config().d_model}, 7, 0.1).to(m.device());
   at::Tensor tokens = tokens_of(m);
   for (std::vector<size_t> chosen : {std::vector<size_t>{}, {1}}) {
     HookPlan plan;
