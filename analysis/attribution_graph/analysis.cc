@@ -6,11 +6,11 @@
 #include <cmath>
 
 #include "analysis/attribution_graph/picture.h"
+#include "analysis/engine/dictionaries.h"
 #include "analysis/engine/arrays.h"
 #include "analysis/engine/layers.h"
 #include "analysis/engine/prompts.h"
 #include "analysis/registry.h"
-#include "core/dictionary/formats/format.h"
 
 namespace microtome::analyses {
 namespace {
@@ -34,12 +34,7 @@ class Run : public AnalysisRun {
   explicit Run(const AnalysisInput& input) : input_(input) {
     engine::require_prompts(input, kInfo, false);
     const Params& p = input.params;
-    if (p.get_string("transcoders").empty())
-      throw Error(StatusCode::kBadInput, "no transcoders are named", "param transcoders", "name a folder with --transcoders (`microtome run transcoder` trains some)");
-    const DictionarySet set = read_dictionaries(p.get_string("transcoders"));
-    transcoders_ = std::make_unique<TranscoderLayers>(input.model, set);
-    for (const Dictionary& d : set.members)
-      if (std::string doubt = check_against_model(d, input.model, input.weights_hash); !doubt.empty()) doubts_.push_back(doubt);
+    transcoders_ = std::make_unique<TranscoderLayers>(input.model, *engine::read_set(input, "transcoders", doubts_));
     options_.frozen.form = input.form;
     options_.frozen.max_features = p.get_int("max_sources");
     options_.frozen.max_logits = p.get_int("max_logits");

@@ -15,8 +15,10 @@ namespace microtome::engine {
 
 std::shared_ptr<const DictionarySet> read_set(const AnalysisInput& input, const std::string& param, std::vector<std::string>& warnings) {
   const std::string path = input.params.get_string(param);
+  if (path.empty() && param == "transcoders")
+    throw Error(StatusCode::kBadInput, "no transcoders are named", "param transcoders", "name a folder with --transcoders (`microtome run transcoder` trains some)");
   if (path.empty())
-    throw Error(StatusCode::kBadInput, "no dictionary is named", "param " + param, "name a file or folder that holds an SAE or transcoders");
+    throw Error(StatusCode::kBadInput, "no dictionary is named", "param " + param, "name a file or folder that holds an SAE or transcoders (`microtome run sae` trains one)");
   DictionarySet set = read_dictionaries(path);
   if (set.members.empty()) throw Error(StatusCode::kBadInput, "it holds no dictionary", path, "name another");
   std::vector<size_t> order(set.members.size());

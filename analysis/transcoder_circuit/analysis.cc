@@ -6,13 +6,13 @@
 #include <cmath>
 #include <map>
 
+#include "analysis/engine/dictionaries.h"
 #include "analysis/engine/arrays.h"
 #include "analysis/engine/layers.h"
 #include "analysis/engine/node_names.h"
 #include "analysis/engine/prompts.h"
 #include "analysis/registry.h"
 #include "analysis/transcoder_circuit/summary.h"
-#include "core/dictionary/formats/format.h"
 #include "core/model/weights.h"
 
 namespace microtome::analyses {
@@ -33,12 +33,7 @@ class Run : public AnalysisRun {
   explicit Run(const AnalysisInput& input) : input_(input) {
     engine::require_prompts(input, kInfo, true);
     const Params& p = input.params;
-    if (p.get_string("transcoders").empty())
-      throw Error(StatusCode::kBadInput, "no transcoders are named", "param transcoders", "name a folder with --transcoders (`microtome run transcoder` trains some)");
-    const DictionarySet set = read_dictionaries(p.get_string("transcoders"));
-    transcoders_ = std::make_unique<TranscoderLayers>(input.model, set);
-    for (const Dictionary& d : set.members)
-      if (std::string doubt = check_against_model(d, input.model, input.weights_hash); !doubt.empty()) doubts_.push_back(doubt);
+    transcoders_ = std::make_unique<TranscoderLayers>(input.model, *engine::read_set(input, "transcoders", doubts_));
     paths_ = {p.get_int("depth"), p.get_int("beam"), p.get_int("branches")};
     prompts_ = static_cast<int64_t>(input.dataset.pairs.size());
     for (int64_t i = 0; i < prompts_; ++i)
