@@ -41,6 +41,7 @@ Dictionary made_for(const Model& m, const std::string& in, const std::string& ou
   d.config.hook_in = in;
   d.config.hook_out = out;
   for (const char* w : {"W_enc", "W_dec"}) d.weights[w] = d.weights[w] / std::sqrt(static_cast<double>(d_in));
+  for (auto& [name, w] : d.weights) w = w.to(m.device());
   return d;
 }
 

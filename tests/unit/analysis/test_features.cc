@@ -186,7 +186,7 @@ TEST_F(Features, EveryNumberIsThatOfAPlainComputation) {
   EXPECT_FALSE(result.findings.empty());
 
   // Logits, neighbours and co-activation.
-  at::Tensor w_dec = weights_["W_dec"].to(model_->device(), at::kDouble), unembed = model_->weights().get("embed.weight").to(at::kCPU, at::kDouble), gain = model_->weights().get("ln_final.weight").to(at::kCPU, at::kDouble);
+  at::Tensor w_dec = weights_["W_dec"].to(at::kCPU, at::kDouble), unembed = model_->weights().get("embed.weight").to(at::kCPU, at::kDouble), gain = model_->weights().get("ln_final.weight").to(at::kCPU, at::kDouble);
   at::Tensor logits = at::matmul(w_dec * gain, unembed.t()), unit = w_dec / w_dec.norm(2, {1}, true), cosine = at::matmul(unit, unit.t());
   at::Tensor active = (codes_ > 0).to(at::kDouble), both = at::matmul(active.t(), active), n1 = active.sum(0);
   const double n = kRows * kLength;
@@ -262,7 +262,7 @@ TEST_F(Features, ChosenFeaturesAreThoseOfTheWhole) {
 TEST_F(Features, HeadsAreFlattenedAndReachTheLogitsThroughTheOutputMatrix) {
   prepare("blocks.1.attn.hook_z", 0.5, -1);
   const FeatureSet set = set_of(run());
-  at::Tensor w_dec = weights_["W_dec"].to(at::kDouble), unembed = model_->weights().get("embed.weight").to(at::kDouble), gain = model_->weights().get("ln_final.weight").to(at::kDouble);
+  at::Tensor w_dec = weights_["W_dec"].to(at::kCPU, at::kDouble), unembed = model_->weights().get("embed.weight").to(at::kCPU, at::kDouble), gain = model_->weights().get("ln_final.weight").to(at::kCPU, at::kDouble);
   // What the attention layer adds when hook_z is the direction, minus what it adds when it is 0, by running the model.
   int64_t checked = 0;
   for (const FeatureSet::Feature& f : set.features) {
@@ -272,10 +272,10 @@ TEST_F(Features, HeadsAreFlattenedAndReachTheLogitsThroughTheOutputMatrix) {
     auto written = [&](const at::Tensor& z) {
       HookPlan plan;
       plan.logits = false;
-      plan.edit("blocks.1.attn.hook_z", [&](const at::Tensor& value, int64_t) { return z.view({1, 1, value.size(2), value.size(3)}).expand_as(value).clone(); });
+      plan.edit("blocks.1.attn.hook_z", [&](const at::Tensor& value, int64_t) { return z.view({1, 1, value.size(2), value.size(3)}).to(value.device()).expand_as(value).clone(); });
       plan.capture("blocks.1.hook_attn_out");
       at::NoGradGuard no_grad;
-      return model_->forward(at::ones({1, 1}, at::kLong), plan).cache.get("blocks.1.hook_attn_out").flatten();
+      return model_->forward(at::ones({1, 1}, at::kLong).to(model_->device()), plan).cache.get("blocks.1.hook_attn_out").flatten().to(at::kCPU);
     };
     at::Tensor direction = w_dec[f.index], residual = written(direction) - written(at::zeros_like(direction)), logits = at::matmul(unembed, residual * gain);
     at::Tensor order = logits.argsort(-1, true);

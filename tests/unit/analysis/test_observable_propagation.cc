@@ -219,7 +219,7 @@ TEST(ObservablePropagation, LinearMlpsAreDerivativesOfWhatFollows) {
   look.capture("blocks.1.hook_attn_out");
   ForwardResult clean = m.forward(tokens, look);
   // Of a head's output straight: one source position that is moved, seen with weight 1 at the last position.
-  at::Tensor direction = (at::arange(m.config().d_model, at::kDouble) * 0.9).cos().to(m.device()), o = weight(m, at_block(0, "attn.o_proj.weight"));
+  at::Tensor direction = (at::arange(m.config().d_model, at::kDouble) * 0.9).cos().to(m.device()), o = weight(m, at_block(0, "attn.o_proj.weight")).to(m.device());
   const int64_t heads = m.mixer_info(0).heads, d_v = m.mixer_info(0).d_v;
   const double step = 1e-5;
   for (int64_t h = 0; h < heads; ++h) {
@@ -243,7 +243,7 @@ TEST(ObservablePropagation, LinearMlpsAreDerivativesOfWhatFollows) {
         at::Tensor a = m.forward(tokens, plan).logits[0][6];
         slope += sign * (a[3] - a[7]).item<double>() / (2 * step) / 7;
       }
-    EXPECT_NEAR((y[0][h] * direction).sum().item<double>(), slope, 1e-4 * std::max(1.0, std::fabs(slope)));
+    EXPECT_NEAR((y[0][h] * direction.to(y.device())).sum().item<double>(), slope, 1e-4 * std::max(1.0, std::fabs(slope)));
   }
 }
 

@@ -77,7 +77,7 @@ inline Naive naive(const Dictionary& given, const at::Tensor& x_float) {
   for (const auto& [name, t] : given.weights) w[name] = t.to(at::kDouble);
   const at::Tensor x = x_float.to(at::kDouble);
   const at::Tensor read = c.apply_b_dec_to_input ? x - w["b_dec"] : x;
-  at::Tensor pre = at::matmul(read, w["W_enc"]), codes, scale = at::ones({c.d_sae}, at::kDouble);
+  at::Tensor pre = at::matmul(read, w["W_enc"]), codes, scale = at::ones({c.d_sae}, x.options());
   if (c.kind == "gated") {
     codes = (pre + w["b_gate"] > 0).to(at::kDouble) * at::relu(pre * w["r_mag"].exp() + w["b_mag"]);
   } else {
