@@ -29,7 +29,15 @@ struct Step {
   const char* task;                    // null: the analysis makes its own tokens
   std::map<std::string, std::string> params;
   bool recurrent_only = false;
+  const char* prompts = nullptr;       // null: as many as the others
 };
+
+// Transcoders of a shipped model, which lie beside the models' folder; empty: none.
+std::string transcoders_of(const std::string& models, const std::string& name) {
+  const fs::path p = (fs::path(models) / ".." / "transcoders" / name).lexically_normal();
+  std::error_code ec;
+  return fs::is_directory(p, ec) ? p.string() : std::string();
+}
 
 // The strongest head of a patching grid [layer, head]: where, and its share of the clean answer.
 struct Strongest {
@@ -79,6 +87,10 @@ int demo(const CommandLine& line) {
       {"head_probes", nullptr, {}, false},
       {"activation_patching", "induction", {{"site", "z"}}, false},
   };
+  const std::vector<Step> of_features = {
+      {"transcoder_circuit", "greater_than", {}, false, "8"},
+      {"attribution_graph", "greater_than", {{"test_edges", "5"}}, false, "1"},
+  };
   const char* names[] = {"zoo-llama", "zoo-gated_deltanet"};
   std::printf("Two language models of the same size, trained on the same text; only what mixes the tokens differs:\n"
               "softmax attention in zoo-llama, a gated delta rule (a recurrent state) in zoo-gated_deltanet.\n"
@@ -90,14 +102,21 @@ int demo(const CommandLine& line) {
     bool any_recurrent = false;
     for (size_t i = 0; i < model->model->config().layers.size(); ++i) any_recurrent = any_recurrent || model->model->mixer_info(static_cast<int64_t>(i)).recurrent;
     std::printf("\n%s\n", name);
-    for (const Step& s : steps) {
+    std::vector<Step> todo = steps;
+    if (const std::string transcoders = transcoders_of(models, name); !transcoders.empty())
+      for (Step s : of_features) {
+        s.params["transcoders"] = transcoders;
+        todo.push_back(s);
+      }
+    for (const Step& s : todo) {
       if (s.recurrent_only && !any_recurrent) continue;
       CommandLine as_run;
-      as_run.options["--prompts"] = prompts;
+      const std::string count = s.prompts ? s.prompts : prompts;
+      as_run.options["--prompts"] = count;
       std::string command = "microtome run " + std::string(s.analysis) + " --model " + models + "/" + name;
       if (s.task) {
         as_run.options["--task"] = s.task;
-        command += " --task " + std::string(s.task) + " --prompts " + prompts;
+        command += " --task " + std::string(s.task) + " --prompts " + count;
       }
       RunSettings settings;
       settings.analysis = s.analysis;
