@@ -3,13 +3,15 @@
     python3 tests/golden/subset.py SOURCE_FOLDER... tests/golden/models
     python3 tests/golden/subset.py SOURCE.safetensors... tests/golden/mixers
     python3 tests/golden/subset.py SOURCE/sae-*... tests/golden/analyses
+    python3 tests/golden/subset.py SOURCE/*-attribpatch... tests/golden/analyses
     python3 tests/golden/subset.py SOURCE/rwkv_vocab_*.txt tests/golden/data/tokenizers/rwkv-world
 
 Config and weights are copied as they are. Of expected.safetensors the first row of case a is kept (ids, logits, one hidden
 state, the first attention, the states of the first and the last layer that has any), ids and logits of case b, and the
 greedy continuation; the header's "subset" says so. Of a mixer's file the states after every token are kept for its first
 case only, and for none where a sibling of the same form has them (NO_STATES); cases of LEFT_OUT are not kept at all. Of a
-dictionary's expected.safetensors the parameters are left out that its own weights repeat, and gradients of transcoders.
+dictionary's expected.safetensors the parameters are left out that its own weights repeat, and gradients of transcoders. Of
+the gradients of *-attribpatch every second layer's are kept, of models/stories260K attentions and hidden states at both ends.
 Of RWKV's vocabulary those entries are kept, under their ids, that occur in the bytes of tests/golden/tokenizers/rwkv-world.json or agree with
 them in all but the last byte, single bytes, and every 64th. The whole files are read where MICROTOME_GOLDEN names them.
 """
@@ -124,6 +126,30 @@ def subset_dictionary(source, target):
     write(os.path.join(target, "expected.safetensors"), meta, out, blob)
 
 
+def keep(source, target, wanted_name, words):
+    os.makedirs(target, exist_ok=True)
+    for f in os.listdir(source):
+        if f != "expected.safetensors" and f.endswith((".json", ".safetensors")):
+            shutil.copyfile(os.path.join(source, f), os.path.join(target, f))
+    meta, header, data = read(os.path.join(source, "expected.safetensors"))
+    out, blob = {}, b""
+    for name, e in header.items():
+        if wanted_name(name):
+            begin, end = e["data_offsets"]
+            out[name] = {**e, "data_offsets": [len(blob), len(blob) + end - begin]}
+            blob += data[begin:end]
+    meta["subset"] = words
+    write(os.path.join(target, "expected.safetensors"), meta, out, blob)
+
+
+def subset_gradients(source, target):
+    keep(source, target, lambda n: not re.match(r"grad\.blocks\.\d*[13579]\.", n), "gradients of every second layer")
+
+
+def subset_ends(source, target):
+    keep(source, target, lambda n: not re.match(r"(attentions|hidden_states)\.[23]$", n), "attentions and hidden states at both ends")
+
+
 def subset_vocabulary(source, target):
     with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "tokenizers/rwkv-world.json"), encoding="utf-8") as f:
         golden = json.load(f)
@@ -158,5 +184,9 @@ if __name__ == "__main__":
             continue
         if os.path.basename(folder.rstrip("/")).startswith(("sae-", "transcoder-")):
             subset_dictionary(folder.rstrip("/"), os.path.join(sys.argv[-1], os.path.basename(folder.rstrip("/"))))
+            continue
+        name = os.path.basename(folder.rstrip("/"))
+        if name.endswith("-attribpatch") or name == "stories260K":
+            (subset_gradients if name.endswith("-attribpatch") else subset_ends)(folder.rstrip("/"), os.path.join(sys.argv[-1], name))
             continue
         subset(folder.rstrip("/"), os.path.join(sys.argv[-1], os.path.basename(folder.rstrip("/"))))
