@@ -129,7 +129,7 @@ std::vector<at::Tensor> batched(const std::vector<at::Tensor>& sequences, int64_
   return out;
 }
 
-AnalysisResult training_result(const Plan& plan, const AnalysisInput& input, const std::vector<std::vector<NamedArray>>& items, bool whole) {
+AnalysisResult training_result(const Plan& plan, const std::vector<std::vector<NamedArray>>& items, bool whole) {
   AnalysisResult out;
   const Rows rows = collect(items);
   std::map<std::pair<size_t, size_t>, std::vector<double>> last;

@@ -23,7 +23,7 @@ std::string dictionary_prefix(size_t group, size_t member);   // "0.2."
 // Sequences [1, pos] of one length put together, at most about `tokens` tokens a batch.
 std::vector<at::Tensor> batched(const std::vector<at::Tensor>& sequences, int64_t tokens);
 
-// whole: all items are there, and with them the dictionaries; else what is known so far.
-AnalysisResult training_result(const Plan& plan, const AnalysisInput& input, const std::vector<std::vector<NamedArray>>& items, bool whole);
+// whole: the last item holds the dictionaries, which become artifacts; else what is known so far.
+AnalysisResult training_result(const Plan& plan, const std::vector<std::vector<NamedArray>>& items, bool whole);
 
 }  // namespace microtome::training

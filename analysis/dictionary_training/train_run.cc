@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "analysis/dictionary_training/fold.h"
+#include "analysis/dictionary_training/kept.h"
 #include "analysis/dictionary_training/outcome.h"
 #include "analysis/engine/arrays.h"
 #include "core/base/rng.h"
@@ -293,7 +294,8 @@ std::vector<NamedArray> TrainRun::state() {
   numbers.insert(numbers.end(), live_->first_loss.begin(), live_->first_loss.end());
   numbers.insert(numbers.end(), live_->best.begin(), live_->best.end());
   std::vector<NamedArray> out = {to_array("numbers", {"value"}, at::tensor(numbers, at::kDouble)), array_of("curve", live_->curve, kCurveColumns),
-                                 array_of("evaluated", live_->evaluated, kEvalColumns), array_of("pending", pending, kPendingColumns)};
+                                 array_of("evaluated", live_->evaluated, kEvalColumns), array_of("pending", pending, kPendingColumns),
+                                 kept_plan(plan_, live_->factors)};
   for (size_t g = 0; g < live_->trainers.size(); ++g)
     for (NamedArray& a : live_->trainers[g].state("trainer" + std::to_string(g) + ".")) out.push_back(std::move(a));
   return out;
@@ -304,8 +306,8 @@ void TrainRun::set_state(int64_t item, const std::vector<NamedArray>& state) {
   resumed_ = state;
 }
 
-AnalysisResult TrainRun::finish(const std::vector<std::vector<NamedArray>>& items) { return training_result(plan_, input_, items, true); }
+AnalysisResult TrainRun::finish(const std::vector<std::vector<NamedArray>>& items) { return training_result(plan_, items, true); }
 
-std::optional<AnalysisResult> TrainRun::preview(const std::vector<std::vector<NamedArray>>& items) { return training_result(plan_, input_, items, false); }
+std::optional<AnalysisResult> TrainRun::preview(const std::vector<std::vector<NamedArray>>& items) { return training_result(plan_, items, false); }
 
 }  // namespace microtome::training

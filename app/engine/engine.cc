@@ -149,6 +149,10 @@ class CoreEngine final : public Engine {
     return run_analysis(known_.registry, loaded(model), dataset, settings, store, progress, preview);
   }
 
+  AnalysisResult kept_training(ResultStore& store, int64_t run) override {
+    std::optional<training::Kept> kept = app::kept_training(store, run, false);
+    return kept ? std::move(kept->result) : AnalysisResult();
+  }
   void write_dictionaries(const AnalysisResult& result, const std::vector<std::string>& names, const std::string& folder) override {
     write_trained_dictionaries(result, names, folder);
   }

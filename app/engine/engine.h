@@ -131,6 +131,10 @@ class Engine {
   // names: of its artifacts; empty: all of them, as one set. The folder is made; what lies in it already is kept as it is, since
   // its name says which run it came from.
   virtual void write_dictionaries(const AnalysisResult& result, const std::vector<std::string>& names, const std::string& folder) = 0;
+
+  // Curves and tables of a training run that is not done, as its last preview was: read from what it has kept in the project, without
+  // its model. Empty: nothing kept yet.
+  virtual AnalysisResult kept_training(ResultStore& store, int64_t run) = 0;
 };
 
 // The function of libmicrotome_app.so that gives the one engine of the process; it lives until the process ends.

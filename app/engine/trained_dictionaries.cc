@@ -40,4 +40,14 @@ void write_trained_dictionaries(const AnalysisResult& result, const std::vector<
   if (ec) throw Error(StatusCode::kFailed, "the dictionary cannot be moved into place: " + ec.message(), folder, "free space, or choose another place for the project");
 }
 
+std::optional<training::Kept> kept_training(ResultStore& store, int64_t run, bool dictionaries) {
+  const std::optional<ResultStore::KeptState> state = store.state(run).value();
+  if (!state) return std::nullopt;
+  std::vector<std::vector<NamedArray>> items;
+  for (int64_t item : store.items_done(run).value())
+    if (item < state->item)
+      if (std::optional<std::vector<NamedArray>> arrays = store.item(run, item).value()) items.push_back(std::move(*arrays));
+  return training::kept_training(items, state->arrays, dictionaries);
+}
+
 }  // namespace microtome::app

@@ -10,6 +10,7 @@
 #include "app/report/html.h"
 #include "app/report/markdown.h"
 #include "app/report/report.h"
+#include "app/report/summary_table.h"
 #include "core/base/circuit_ops.h"
 
 namespace microtome {
@@ -189,11 +190,33 @@ std::string artifact_md(const Artifact& a, const ViewContext& context) {
   return out;
 }
 
-std::string summary_md(const AnalysisResult& result) {
+std::string summary_md(const AnalysisResult& result, const char* counted) {
   if (result.summary.empty()) return {};
-  std::string out = pipe_row({"quantity", "value", "95 % interval", "prompts", "meaning"}) +
-                    pipe_rule(5, {false, true, true, true, false});
-  for (const SummaryItem& s : result.summary) {
+  std::vector<const SummaryItem*> rest;
+  const SummaryTable t = summary_table(result.summary, rest);
+  std::string out;
+  if (!t.empty()) {
+    std::vector<std::string> head = {"of"};
+    std::vector<bool> right = {false};
+    for (size_t c = 0; c < t.names.size(); ++c) {
+      head.push_back(md(t.names[c], 80) + (t.first[c]->unit.empty() ? "" : " (" + md(t.first[c]->unit, 40) + ")"));
+      right.push_back(true);
+    }
+    out += pipe_row(head) + pipe_rule(head.size(), right);
+    for (size_t r = 0; r < t.things.size(); ++r) {
+      std::vector<std::string> row = {md(t.things[r], 120)};
+      for (const SummaryItem* item : t.cells[r]) row.push_back(item ? number(item->value) : "");
+      out += pipe_row(row);
+    }
+    out += "\n";
+    for (size_t c = 0; c < t.names.size(); ++c)
+      if (!t.first[c]->help.empty()) out += "- " + md(t.names[c], 80) + ": " + md(t.first[c]->help) + "\n";
+    out += "\n";
+  }
+  if (rest.empty()) return out;
+  out += pipe_row({"quantity", "value", "95 % interval", counted, "meaning"}) + pipe_rule(5, {false, true, true, true, false});
+  for (const SummaryItem* item : rest) {
+    const SummaryItem& s = *item;
     std::string ci = std::isfinite(s.low) && std::isfinite(s.high) ? number(s.low) + " to " + number(s.high) : "";
     out += pipe_row({md(s.name, 80) + (s.unit.empty() ? "" : " (" + md(s.unit, 40) + ")"), number(s.value), ci,
                      s.n > 0 ? count(s.n) : "", md(s.help)});
@@ -283,7 +306,7 @@ std::string render_markdown(const std::vector<ReportRun>& runs, const ReportOpti
         out += "### " + md(c.label, 100) + (set.heading.empty() ? "" : ", " + md(set.heading, 200)) + "\n\n";
         if (std::string u = unfinished_text(c.run->record); !u.empty()) out += "Warning: " + md(u) + "\n\n";
         for (const std::string& w : c.run->result.warnings) out += "Warning: " + md(w, 1000) + "\n\n";
-        out += summary_md(c.run->result);
+        out += summary_md(c.run->result, counted_in(c.run->record));
         HeadRanking ranking = rank_heads(runs, index, c.model);
         ViewContext context{&index.models[c.model], first_prompt_tokens(*c.run), &ranking};
         for (const Artifact& a : c.run->result.artifacts) out += artifact_md(a, context);

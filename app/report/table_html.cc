@@ -4,6 +4,7 @@
 
 #include "app/report/artifact_html.h"
 #include "app/report/html.h"
+#include "app/report/summary_table.h"
 #include "app/report/token_chips.h"
 
 namespace microtome::report {
@@ -59,6 +60,36 @@ std::string interval(const SummaryItem& item) {
   return " <span class=\"ci\">[" + number(item.low) + ", " + number(item.high) + "]</span>";
 }
 
+// A row a thing, a column a quantity; what the quantities are stands below.
+std::string summary_table_html(const SummaryTable& t, const std::string& label, const char* counted, bool& intervals) {
+  const size_t rows = std::min(t.things.size(), kTableRows), columns = std::min(t.names.size(), kTableColumns);
+  std::string out = (label.empty() ? "" : "<p class=\"note\">" + escape(shorten(label, 100)) + "</p>") + "<div class=\"tw\"><table><thead><tr><th scope=\"col\">of</th>", meanings;
+  int64_t n = 0;
+  bool one_n = true;
+  for (size_t c = 0; c < columns; ++c) {
+    const SummaryItem& first = *t.first[c];
+    out += "<th class=\"n\" scope=\"col\">" + escape(shorten(t.names[c], 60)) + (first.unit.empty() ? "" : " <span class=\"unit\">" + escape(shorten(first.unit, 40)) + "</span>") + "</th>";
+    if (!first.help.empty()) meanings += (meanings.empty() ? "" : "; ") + escape(shorten(t.names[c], 60)) + ": " + escape(shorten(first.help, 400));
+  }
+  out += "</tr></thead><tbody>";
+  for (size_t r = 0; r < rows; ++r) {
+    out += "<tr><td>" + escape(shorten(t.things[r], 120)) + "</td>";
+    for (size_t c = 0; c < columns; ++c) {
+      const SummaryItem* item = t.cells[r][c];
+      const std::string ci = item ? interval(*item) : "";
+      intervals = intervals || !ci.empty();
+      out += "<td class=\"n\">" + (item ? number(item->value) + ci : std::string()) + "</td>";
+      if (!item || item->n <= 0) continue;
+      one_n = one_n && (n == 0 || n == item->n);
+      n = item->n;
+    }
+    out += "</tr>";
+  }
+  out += "</tbody></table></div>";
+  if (n > 0 && one_n) meanings = "Over " + count(n) + " " + counted + ". " + meanings;
+  return out + (meanings.empty() ? "" : "<p class=\"note\">" + meanings + ".</p>");
+}
+
 }  // namespace
 
 std::string table_html(const Table& t, const ModelFacts* model) {
@@ -93,21 +124,28 @@ std::string table_html(const Table& t, const ModelFacts* model) {
 
 std::string summary_html(const RunSet& set, const ReportIndex& index) {
   std::vector<const SummaryItem*> items;  // first of each name, in order
-  for (const RunColumn& c : set.columns) {
-    for (const SummaryItem& item : c.run->result.summary) {
-      bool known = std::any_of(items.begin(), items.end(), [&](const auto* i) { return i->name == item.name; });
-      if (!known && items.size() < 100) items.push_back(&item);
-    }
-  }
-  if (items.empty()) return {};
+  std::string tables, counted;
   bool intervals = false;
+  for (const RunColumn& c : set.columns) {
+    std::vector<const SummaryItem*> rest;
+    const SummaryTable table = summary_table(c.run->result.summary, rest);
+    if (!table.empty()) tables += summary_table_html(table, set.columns.size() > 1 ? c.label : "", counted_in(c.run->record), intervals);
+    for (const SummaryItem* item : rest) {
+      bool known = std::any_of(items.begin(), items.end(), [&](const auto* i) { return i->name == item->name; });
+      if (!known && items.size() < 100) items.push_back(item);
+    }
+    const std::string in = counted_in(c.run->record);
+    if (counted.find(in) == std::string::npos) counted += (counted.empty() ? "" : " / ") + in;
+  }
+  const std::string note = "<p class=\"note\">In brackets: 95 % interval over prompts (bootstrap).</p>";
+  if (items.empty()) return tables + (intervals ? note : "");
   std::string out = "<div class=\"tw\"><table><thead><tr><th scope=\"col\">quantity</th>";
   for (const RunColumn& c : set.columns) {
     out += "<th class=\"n\" scope=\"col\">" +
            (set.columns.size() > 1 ? model_mark(index.models[c.model]) + escape(shorten(c.label, 60)) : "value") +
            "</th>";
   }
-  out += "<th class=\"n\" scope=\"col\">prompts</th><th scope=\"col\">meaning</th></tr></thead><tbody>";
+  out += "<th class=\"n\" scope=\"col\">" + counted + "</th><th scope=\"col\">meaning</th></tr></thead><tbody>";
   for (const SummaryItem* first : items) {
     out += "<tr><td>" + escape(shorten(first->name, 80)) +
            (first->unit.empty() ? "" : " <span class=\"unit\">" + escape(shorten(first->unit, 40)) + "</span>") +
@@ -128,8 +166,8 @@ std::string summary_html(const RunSet& set, const ReportIndex& index) {
     }
     out += "<td class=\"n\">" + counts + "</td><td>" + escape(shorten(first->help, 400)) + "</td></tr>";
   }
-  out += "</tbody></table></div>";
-  if (intervals) out += "<p class=\"note\">In brackets: 95 % interval over prompts (bootstrap).</p>";
+  out += "</tbody></table></div>" + tables;
+  if (intervals) out += note;
   return out;
 }
 

@@ -1,10 +1,14 @@
 """Training from a file: what comes out is read back, a second call goes on or answers, mistakes cost nothing."""
 import json
 import os
+import re
+import signal
+import subprocess
 import tempfile
+import time
 import unittest
 
-from cli_case import LLAMA, call, error_of
+from cli_case import LLAMA, PROGRAM, call, error_of, read_tensors
 
 TEXT = "When Mary and John went to the store, John gave a drink to Mary. The old cat sat by the door and looked at the rain.\n"
 
@@ -56,6 +60,35 @@ class Training(unittest.TestCase):
         self.assertIn("no layers", error_of("train", "transcoder", self.write("bad.json", layers="0-9")))
         error = error_of("train", "sae", self.write("wild.json", lr=10, warmup=0, kind="gated", log_every=1, tokens=3000), code=1)
         self.assertIn("at step", error)
+
+    def test_a_failed_run_exports_its_last_checkpoint(self):
+        # Without schedules a shorter training is the beginning of a longer one.
+        wild = dict(hook="blocks.1.hook_resid_post", kind="gated", lr=0.22, warmup=0, decay=0, sparsity_warmup=0, log_every=1, checkpoint_every=1)
+        self.assertIn("at step", error_of("train", "sae", self.write("wild.json", tokens=6000, **wild), code=1))
+        project = self.path("wild.microtome")
+        said = call("export", 1, "--project", project, "--format", "saelens", "--out", self.path("kept"))[1]
+        kept = re.search(r"run 1 is not done \(failed: .*at step (\d+) .*\): these are the dictionaries of its last checkpoint, step (\d+) of 60\n", said)
+        self.assertTrue(kept, said)
+        self.assertEqual(int(kept[1]), int(kept[2]) + 1)
+        call("train", "sae", self.write("short.json", tokens=100 * int(kept[2]), **wild))
+        self.assertEqual(read_tensors(self.path("kept/sae_weights.safetensors"))[0], read_tensors(self.path("short-dictionaries/sae_weights.safetensors"))[0])
+        self.assertIn("is not finished", error_of("export", 1, "--project", project, "--format", "json", "--out", self.path("no")))
+
+    def test_a_paused_run_exports_its_last_checkpoint(self):
+        spec = self.write("long.json", layers="0-1", variant="cross_layer", kind="jumprelu", sparsity="tanh", tokens=10000000, checkpoint_every=2)
+        p = subprocess.Popen([PROGRAM, "train", "transcoder", spec], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        project = self.path("long.microtome")
+        for _ in range(600):
+            time.sleep(0.1)
+            if os.path.exists(project) and "0/" not in call("runs", "--project", project)[0].replace("10/", ""):
+                break
+        p.send_signal(signal.SIGINT)
+        p.communicate(timeout=120)
+        self.assertEqual(p.returncode, 130)
+        said = call("export", 1, "--project", project, "--format", "circuit_tracer", "--out", self.path("kept"))[1]
+        self.assertRegex(said, r"run 1 is not done \(paused\): these are the dictionaries of its last checkpoint, step [1-9]\d* of 100000\n")
+        shown = json.loads(call("dictionary", "show", self.path("kept"), "--model", LLAMA, "--json")[0])["dictionaries"]
+        self.assertEqual([d["fits_model"] for d in shown], [True, True])
 
 
 if __name__ == "__main__":

@@ -3,13 +3,19 @@
     python3 tests/golden/subset.py SOURCE_FOLDER... tests/golden/models
     python3 tests/golden/subset.py SOURCE.safetensors... tests/golden/mixers
     python3 tests/golden/subset.py SOURCE/sae-*... tests/golden/analyses
+    python3 tests/golden/subset.py SOURCE/*-attribpatch... tests/golden/analyses
+    python3 tests/golden/subset.py SOURCE/rwkv_vocab_*.txt tests/golden/data/tokenizers/rwkv-world
 
 Config and weights are copied as they are. Of expected.safetensors the first row of case a is kept (ids, logits, one hidden
 state, the first attention, the states of the first and the last layer that has any), ids and logits of case b, and the
 greedy continuation; the header's "subset" says so. Of a mixer's file the states after every token are kept for its first
 case only, and for none where a sibling of the same form has them (NO_STATES); cases of LEFT_OUT are not kept at all. Of a
-dictionary's expected.safetensors the parameters are left out that its own weights repeat, and gradients of transcoders. The whole files are read where MICROTOME_GOLDEN names them.
+dictionary's expected.safetensors the parameters are left out that its own weights repeat, and gradients of transcoders. Of
+the gradients of *-attribpatch every second layer's are kept, of models/stories260K attentions and hidden states at both ends.
+Of RWKV's vocabulary those entries are kept, under their ids, that occur in the bytes of tests/golden/tokenizers/rwkv-world.json or agree with
+them in all but the last byte, single bytes, and every 64th. The whole files are read where MICROTOME_GOLDEN names them.
 """
+import ast
 import json
 import os
 import re
@@ -19,8 +25,8 @@ import sys
 
 NO_STATES = {"linear_attn", "retention", "simple_gla", "gated_delta_rule"}
 # Cases that stay with the whole files: a sibling here has the same form and length, or is smaller.
-LEFT_OUT = {"linear_attn": {"c2_plain", "c3_plain"}, "retention": {"c3"}, "gla": {"cg", "c3"}, "delta_rule": {"c2_neg", "c3"},
-            "gated_delta_rule": {"cg", "c2"}, "abc": {"c2"}, "kda": {"cg"}, "aaren": {"c2"}, "agent_attention": {"c1"}, "flow_attention": {"c2_bidir"},
+LEFT_OUT = {"linear_attn": {"c2_plain", "c3_plain", "c2_norm"}, "retention": {"c2"}, "gla": {"cg", "c2"}, "delta_rule": {"c2_neg", "c2"},
+            "simple_gla": {"c2"}, "hgrn": {"c2"}, "mamba2": {"c2"}, "gated_delta_rule": {"cg", "c2"}, "abc": {"c2"}, "kda": {"cg"}, "aaren": {"c2"}, "agent_attention": {"c1"}, "flow_attention": {"c2_bidir"},
             "forgetting_attn": {"c2"}, "log_linear_attn": {"c2"}, "rwkv7": {"c3"}, "comba": {"c3"}}
 SIZES = {"F64": 8, "F32": 4, "I64": 8, "I32": 4, "F16": 2, "BF16": 2, "BOOL": 1, "U8": 1}
 
@@ -49,9 +55,9 @@ def wanted(names):
         m = re.match(r"a\.(?:layer\.?|module\.model\.layers\.)(\d+)\.", n)
         if m and int(m.group(1)) in ends:
             yield n
-        elif re.match(r"a\.(input_ids|logits|hidden_states\.1|attentions\.[01]|state\.|cache\.)", n) or n.startswith("g."):
+        elif re.match(r"a\.(input_ids|logits|native_logits|hidden_states\.1|attentions\.[01]|state\.|cache\.)", n) or n.startswith("g."):
             yield n
-        elif n in ("b.input_ids", "b.logits"):
+        elif n in ("b.input_ids", "b.logits", "b.native_logits"):
             yield n
         elif n in ("tokens", "logits", "pattern.0", "pattern.1", "resid_post.0", "resid_post.1"):
             yield n
@@ -120,14 +126,67 @@ def subset_dictionary(source, target):
     write(os.path.join(target, "expected.safetensors"), meta, out, blob)
 
 
+def keep(source, target, wanted_name, words):
+    os.makedirs(target, exist_ok=True)
+    for f in os.listdir(source):
+        if f != "expected.safetensors" and f.endswith((".json", ".safetensors")):
+            shutil.copyfile(os.path.join(source, f), os.path.join(target, f))
+    meta, header, data = read(os.path.join(source, "expected.safetensors"))
+    out, blob = {}, b""
+    for name, e in header.items():
+        if wanted_name(name):
+            begin, end = e["data_offsets"]
+            out[name] = {**e, "data_offsets": [len(blob), len(blob) + end - begin]}
+            blob += data[begin:end]
+    meta["subset"] = words
+    write(os.path.join(target, "expected.safetensors"), meta, out, blob)
+
+
+def subset_gradients(source, target):
+    keep(source, target, lambda n: not re.match(r"grad\.blocks\.\d*[13579]\.", n), "gradients of every second layer")
+
+
+def subset_ends(source, target):
+    keep(source, target, lambda n: not re.match(r"(attentions|hidden_states)\.[23]$", n), "attentions and hidden states at both ends")
+
+
+def subset_vocabulary(source, target):
+    with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "tokenizers/rwkv-world.json"), encoding="utf-8") as f:
+        golden = json.load(f)
+    cases = [c for part in ("cases", "raw_bytes") for c in golden[part]]
+    ids = {i for c in cases for i in c["ids"]}
+    seen = set()
+    for text in (bytes.fromhex(c["bytes_hex"]) for c in cases):
+        seen |= {text[i:i + n] for i in range(len(text)) for n in range(1, 130)}
+    with open(source, encoding="utf-8", newline="") as f:
+        lines = [line for line in f.read().split("\n") if line]
+    out = []
+    for n, line in enumerate(lines, 1):
+        number, literal = line[:line.index(" ")], line[line.index(" ") + 1:line.rindex(" ")]
+        entry = ast.literal_eval(literal)
+        entry = entry.encode() if isinstance(entry, str) else entry
+        near = len(entry) > 3 and entry[:-1] in seen
+        if len(entry) == 1 or entry in seen or near or int(number) in ids or n % 64 == 0 or n == len(lines):
+            out.append(line)
+    with open(target, "w", encoding="utf-8", newline="") as f:
+        f.write("\n".join(out) + "\n")
+
+
 if __name__ == "__main__":
     if len(sys.argv) < 3:
         sys.exit(__doc__)
     for folder in sys.argv[1:-1]:
+        if folder.endswith(".txt"):
+            subset_vocabulary(folder, os.path.join(sys.argv[-1], os.path.basename(folder)))
+            continue
         if folder.endswith(".safetensors"):
             subset_mixer(folder, os.path.join(sys.argv[-1], os.path.basename(folder)))
             continue
         if os.path.basename(folder.rstrip("/")).startswith(("sae-", "transcoder-")):
             subset_dictionary(folder.rstrip("/"), os.path.join(sys.argv[-1], os.path.basename(folder.rstrip("/"))))
+            continue
+        name = os.path.basename(folder.rstrip("/"))
+        if name.endswith("-attribpatch") or name == "stories260K":
+            (subset_gradients if name.endswith("-attribpatch") else subset_ends)(folder.rstrip("/"), os.path.join(sys.argv[-1], name))
             continue
         subset(folder.rstrip("/"), os.path.join(sys.argv[-1], os.path.basename(folder.rstrip("/"))))

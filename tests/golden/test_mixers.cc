@@ -24,11 +24,11 @@ struct MixerFile {
 void PrintTo(const MixerFile& f, std::ostream* os) { *os << f.name; }
 
 const MixerFile kFiles[] = {
-    {"linear_attn", 8, 6}, {"retention", 4, 3}, {"simple_gla", 4, 4}, {"gla", 5, 3}, {"delta_rule", 6, 4},
+    {"linear_attn", 8, 5}, {"retention", 4, 3}, {"simple_gla", 4, 3}, {"gla", 5, 3}, {"delta_rule", 6, 4},
     {"gated_delta_rule", 5, 3}, {"gated_delta_product", 4, 2}, {"kda", 7, 1}, {"comba", 4, 1}, {"dplr_delta_rule", 3, 1},
-    {"rwkv4", 4, 2}, {"rwkv6", 4, 2}, {"rwkv7", 4, 1}, {"forgetting_attn", 2, 1}, {"mesa_net", 2, 2}, {"hgrn", 4, 4},
+    {"rwkv4", 4, 2}, {"rwkv6", 4, 2}, {"rwkv7", 4, 1}, {"forgetting_attn", 2, 1}, {"mesa_net", 2, 2}, {"hgrn", 4, 3},
     {"hgrn2", 4, 0}, {"gsa", 5, 0}, {"abc", 2, 1}, {"lightning_attn", 4, 0}, {"rg_lru", 2, 2}, {"mlstm", 4, 0},
-    {"mamba1", 2, 2}, {"mamba2", 4, 4}, {"log_linear_attn", 2, 1},
+    {"mamba1", 2, 2}, {"mamba2", 4, 3}, {"log_linear_attn", 2, 1},
     {"cosine_attention", 3, 0}, {"icl_linear_self_attention", 3, 3}, {"based", 4, 0}, {"ttt_linear", 3, 3},
     {"titans_linear", 2, 2}, {"srwm", 2, 2}, {"latte", 2, 2}, {"aaren", 2, 1}, {"agalite", 2, 2}, {"flow_attention", 4, 3},
     {"linformer", 2, 2}, {"agent_attention", 2, 1}, {"soft", 2, 2}, {"lion", 4, 4}};

@@ -1,6 +1,7 @@
 // Ids, pieces, offsets and texts against what the `tokenizers` library gave (golden/tokenizers), exactly.
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <iostream>
 
 #include "core/base/json.h"
@@ -120,7 +121,16 @@ TEST(GoldenTokenizers, RwkvWorldIsExactOnBytes) {
       EXPECT_EQ(e.pieces.size(), ids.size());
       EXPECT_EQ(t->decode(ids, false), text) << c.dump();
     }
-  for (int64_t id = 0; id < t->vocab_size(); ++id) ASSERT_EQ(t->id_of(t->piece(id)), id);
+  // The repository holds a part of the entries (subset.py), each under its id.
+  const char* root = std::getenv("MICROTOME_GOLDEN");
+  const bool whole = root && *root && vocabulary.rfind(root, 0) == 0;
+  int64_t entries = 0;
+  for (int64_t id = 0; id < t->vocab_size(); ++id) {
+    if (!whole && t->piece(id).empty()) continue;
+    ASSERT_EQ(t->id_of(t->piece(id)), id);
+    ++entries;
+  }
+  EXPECT_TRUE(whole ? entries == t->vocab_size() : entries > 2000) << entries;
 }
 
 TEST(RwkvTokenizer, ReadsLiteralsAndFindsTheLongest) {

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "app/cli/commands/commands.h"
+#include "app/engine/trained_dictionaries.h"
 #include "app/report/attribution_svg.h"
 #include "app/report/project_report.h"
 #include "core/dictionary/formats/format.h"
@@ -156,14 +157,37 @@ bool export_graphs(const CommandLine& line, const RunRecord& r, const AnalysisRe
   return true;
 }
 
+// Why a run is not done, in brackets.
+std::string why_not_done(ResultStore& store, const RunRecord& r) {
+  const std::vector<AttemptRecord> attempts = store.attempts(r.id).value();
+  const std::string error = attempts.empty() ? "" : attempts.back().error;
+  if (error.rfind("cancelled", 0) == 0) return "paused";
+  // Without the place and the advice behind it.
+  return error.empty() ? "stopped" : "failed: " + error.substr(0, error.find(" ("));
+}
+
+// A training that was paused or went wrong has kept its last good checkpoint.
+void export_checkpoint(ResultStore& store, const RunRecord& r, const std::string& format, const std::string& artifact, const std::string& out) {
+  std::optional<training::Kept> kept = app::kept_training(store, r.id, true);
+  if (!kept) require_done(r);
+  export_dictionaries(r, std::move(kept->result), format, artifact, out);
+  std::fprintf(stderr, "run %lld is not done (%s): these are the dictionaries of its last checkpoint, step %lld of %lld\n", static_cast<long long>(r.id), why_not_done(store, r).c_str(),
+               static_cast<long long>(kept->step), static_cast<long long>(kept->steps));
+}
+
 }  // namespace
 
 int export_command(const CommandLine& line) {
   auto store = open_project(line);
   RunRecord r = store->find_run(line.word(0)).value();
+  std::string format = line.get("--format", "json"), out = line.get("--out"), artifact = line.get("--artifact");
+  const bool dictionaries = format == "saelens" || format == "circuit_tracer" || format == "sparsify";
+  if (dictionaries && r.state != RunStatus::kDone) {
+    export_checkpoint(*store, r, format, artifact, out);
+    return 0;
+  }
   require_done(r);
   AnalysisResult result = store->result(r.id).value();
-  std::string format = line.get("--format", "json"), out = line.get("--out"), artifact = line.get("--artifact");
   if (format == "json") {
     check(write_text_file(out, result_to_json(r, result).dump(1, ' ', false, Json::error_handler_t::replace) + "\n"));
   } else if (format == "safetensors") {
@@ -181,7 +205,7 @@ int export_command(const CommandLine& line) {
     return 0;
   } else if (export_graphs(line, r, result, format)) {
     return 0;
-  } else if (format == "saelens" || format == "circuit_tracer" || format == "sparsify") {
+  } else if (dictionaries) {
     export_dictionaries(r, std::move(result), format, artifact, out);
     return 0;
   } else if (format == "neuronpedia") {

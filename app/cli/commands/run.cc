@@ -7,6 +7,7 @@
 
 #include "app/cli/commands/commands.h"
 #include "app/engine/plugin_analyses.h"
+#include "app/report/summary_table.h"
 #include "core/io/safetensors.h"
 #include "core/store/result_json.h"
 
@@ -131,8 +132,23 @@ void print_outcome(const RunOutcome& o, const std::vector<std::string>& said) {
   for (const std::string& f : o.result.findings) std::printf("%s\n", f.c_str());
   if (!o.result.summary.empty()) {
     std::printf("\n");
+    std::vector<const SummaryItem*> rest;
+    const report::SummaryTable table = report::summary_table(o.result.summary, rest);
     std::vector<std::vector<std::string>> rows;
-    for (const SummaryItem& s : o.result.summary) {
+    if (!table.empty()) {
+      std::vector<std::string> head = {"of"};
+      head.insert(head.end(), table.names.begin(), table.names.end());
+      for (size_t r = 0; r < table.things.size(); ++r) {
+        rows.push_back({table.things[r]});
+        for (const SummaryItem* item : table.cells[r]) rows.back().push_back(item ? number_text(item->value) : "");
+      }
+      print_table(head, rows);
+      rows.clear();
+      if (rest.empty()) return;
+      std::printf("\n");
+    }
+    for (const SummaryItem* item : rest) {
+      const SummaryItem& s = *item;
       std::string interval = s.low == s.low ? number_text(s.low) + " … " + number_text(s.high) : "";
       rows.push_back({s.name, number_text(s.value), s.unit, interval, s.n ? std::to_string(s.n) : ""});
     }

@@ -104,6 +104,7 @@ TrainingRuns::TrainingRuns(Session& session, QObject* parent) : QObject(parent),
   connect(&session_, &Session::projectChanged, this, [this] {
     facts_.clear();
     asked_.clear();
+    askedUnfinished_.clear();
     Q_EMIT changed();
   });
   connect(&session_, &Session::runFinished, this, [this](qint64, const QString&, int, const RunViewPtr& run) {
@@ -129,9 +130,23 @@ TrainingFactsPtr TrainingRuns::facts(qint64 run) const {
 void TrainingRuns::read() {
   const std::shared_ptr<ResultStore> store = session_.store();
   if (!store) return;
+  app::Engine* engine = session_.engine();
   for (const RunRecord* r : list()) {
-    if (r->state != RunStatus::kDone || !asked_.insert(r->id).second) continue;
     const qint64 run = r->id;
+    if (r->state != RunStatus::kDone) {
+      // What was paused, here or before a restart, or went wrong: its curves as far as they go.
+      if (!engine || !askedUnfinished_.insert(run).second) continue;
+      session_.post(
+          tr("Reading run %1").arg(run), QStringLiteral("store"), this,
+          [store, engine, run](Progress&) { return TrainingFactsPtr(std::make_shared<const TrainingFacts>(trainingFactsOf(engine->kept_training(*store, run)))); },
+          [this, run, store](const Result<TrainingFactsPtr>& read) {
+            if (store != session_.store() || !read || read.value()->series.empty() || asked_.count(run) > 0) return;
+            facts_[run] = read.value();
+            Q_EMIT changed();
+          });
+      continue;
+    }
+    if (!asked_.insert(run).second) continue;
     session_.post(
         tr("Reading run %1").arg(run), QStringLiteral("store"), this,
         [store, run](Progress&) { return TrainingFactsPtr(std::make_shared<const TrainingFacts>(trainingFactsOf(store->result(run).value()))); },

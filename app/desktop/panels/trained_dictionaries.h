@@ -43,8 +43,9 @@ class TrainingRuns : public QObject {
  public:
   TrainingRuns(Session& session, QObject* parent);
   std::vector<const RunRecord*> list() const;          // of all models, newest first, whatever their state
-  TrainingFactsPtr facts(qint64 run) const;            // null: not read, or not done
-  // Reads what is done and not read yet, in the lane "store"; changed() follows.
+  // Of a run that is not done: its curves as they were when it was last read. Null: not read, or it has kept nothing.
+  TrainingFactsPtr facts(qint64 run) const;
+  // Reads what is not read yet, in the lane "store"; changed() follows.
   void read();
 
   // Where a dictionary of the run is written, beside the project; name: the artifact, empty: all of the run as one set.
@@ -59,7 +60,7 @@ class TrainingRuns : public QObject {
  private:
   Session& session_;
   std::map<qint64, TrainingFactsPtr> facts_;
-  std::set<qint64> asked_;
+  std::set<qint64> asked_, askedUnfinished_;
 };
 
 }  // namespace microtome::desktop

@@ -123,7 +123,9 @@ void Theme::apply(QApplication& app, bool dark) {
     QPushButton[primary="true"] { background: %4; color: %9; border: 1px solid %4; font-weight: 600; }
     QPushButton[primary="true"]:disabled { background: %3; color: %6; border-color: %3; }
     QScrollArea { border: none; }
-    QLineEdit, QPlainTextEdit, QSpinBox, QDoubleSpinBox { border: 1px solid %10; border-radius: 4px; padding: 2px 6px; background: %7; selection-background-color: %4; }
+    QLineEdit, QPlainTextEdit { border: 1px solid %10; border-radius: 4px; padding: 2px 6px; background: %7; selection-background-color: %4; }
+    QCheckBox::indicator:unchecked, QAbstractItemView::indicator:unchecked { width: 13px; height: 13px; border: 1px solid %10; border-radius: 2px; background: %7; }
+    QAbstractSpinBox QLineEdit { border: none; padding: 0; background: transparent; }
     QLineEdit:focus, QPlainTextEdit:focus { border-color: %4; }
     QLineEdit:disabled { color: %6; }
     QMenu { background: %7; border: 1px solid %3; padding: 4px 0; }

@@ -2,8 +2,10 @@
 
 #include <QCheckBox>
 #include <QDoubleSpinBox>
+#include <QEvent>
 #include <QHBoxLayout>
 #include <QLabel>
+#include <QLineF>
 #include <QLocale>
 #include <QSlider>
 #include <QSplitter>
@@ -169,9 +171,15 @@ void AttributionView::setGraph(std::shared_ptr<const AttributionGraph> graph, co
 }
 
 void AttributionView::setNotes(FeatureNotes notes) {
+  if (notes.empty() && notes_.empty()) return;
   notes_ = std::move(notes);
-  picture_ = {};                       // labels may be others
+  stale_ = true;                       // labels may be others
   prune();
+}
+
+void AttributionView::changeEvent(QEvent* event) {
+  QWidget::changeEvent(event);
+  if (words_ && (event->type() == QEvent::PaletteChange || event->type() == QEvent::StyleChange)) describe();
 }
 
 void AttributionView::setEdgeNote(const QString& text) {
@@ -189,19 +197,31 @@ void AttributionView::prune() {
   std::vector<char> drawn(picture_.shown.size());
   for (size_t i = 0; i < drawn.size(); ++i) drawn[i] = picture_.shown[i] >= 0;
   cut_ = std::move(cut);
-  if (drawn == nodes && !picture_.nodes.empty()) {
+  if (drawn == nodes && !picture_.nodes.empty() && !stale_) {
     // The same nodes: only which edges are shown.
     std::vector<double> levels(picture_.edges.size());
     for (size_t e = 0; e < levels.size(); ++e) levels[e] = cut_.edges[static_cast<size_t>(picture_.edges[e])] ? 1 : 0;
     canvas_->setLevels(levels, 0.5);
   } else {
+    // Where a person has zoomed in, the node nearest to the middle stays in its place.
+    const bool keep = !picture_.nodes.empty() && !canvas_->isFitted();
+    const QPointF middle = QRectF(canvas_->rect()).center();
+    int held = -1;
+    QPointF at;
+    for (int i = 0; keep && i < static_cast<int>(picture_.nodes.size()); ++i) {
+      if (!nodes[static_cast<size_t>(picture_.nodes[static_cast<size_t>(i)])]) continue;
+      const QPointF p = canvas_->nodePosition(i);
+      if (held < 0 || QLineF(p, middle).length() < QLineF(at, middle).length()) held = picture_.nodes[static_cast<size_t>(i)], at = p;
+    }
+    stale_ = false;
     picture_ = pictureOf(*graph_, nodes, cut_.edges, layers_, notes_);
     for (const AttributionGraph::Supernode& s : graph_->supernodes)
       for (int64_t n : s.nodes)
         if (const int at = drawnOf(static_cast<int>(n)); at >= 0) picture_.data.nodes[static_cast<size_t>(at)].group = labelText(s.name, 80);
     canvas_->setThreshold(0.5);
-    canvas_->setGraph(picture_.data);
+    canvas_->setGraph(picture_.data, keep);
     Q_EMIT rebuilt();
+    if (held >= 0) canvas_->moveView(at - canvas_->nodePosition(drawnOf(held)));
   }
   // What is selected may be gone.
   if (node_ >= 0 && drawnOf(node_) < 0) node_ = -1;

@@ -56,6 +56,9 @@ class AttributionView : public QWidget {
   void rebuilt();                                      // the canvas holds other nodes: what was done to them by hand is gone
   void featureWanted(qint64 layer, qint64 feature);    // a link in the words
 
+ protected:
+  void changeEvent(QEvent* event) override;            // colours are in the words
+
  private:
   struct Share {
     QSlider* slider = nullptr;
@@ -78,14 +81,14 @@ class AttributionView : public QWidget {
   AttributionCut cut_;
   AttributionPicture picture_;
   double shares_[2] = {0.8, 0.98}, most_[2] = {1, 1};
-  bool moved_ = false, setting_ = false;
+  bool moved_ = false, setting_ = false, stale_ = false;
   int node_ = -1, edge_ = -1;
   QString edgeNote_;
   Share bars_[2];
   QCheckBox* errors_;
   QSplitter* splitter_;
   GraphView* canvas_;
-  QTextBrowser* words_;
+  QTextBrowser* words_ = nullptr;
 };
 
 }  // namespace microtome::desktop

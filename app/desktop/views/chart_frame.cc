@@ -14,7 +14,7 @@ namespace {
 constexpr double kHalf = kGrid / 2.0;
 constexpr double kSample = 2.5 * kGrid;                // the piece of line in a legend
 constexpr int kLegendRows = 3;
-constexpr double kSmallChart = 200;
+constexpr double kSmallChart = 200, kTinyChart = 130;
 constexpr int kTokenLetters = 12;                      // of a tick label
 
 double widest(const std::vector<ChartTick>& ticks, const QFontMetricsF& metrics) {
@@ -57,10 +57,12 @@ double placeLegend(const ChartState& state, ChartFrame& f, double left, double r
   const double height = std::ceil(metrics.height()) + 2;
   // A small chart needs its room for the lines.
   const int rows = f.size.height() < kSmallChart ? 1 : kLegendRows;
+  // The first key leaves room for the count of the others.
+  const double most = rows > 1 ? 22 * kGrid : std::clamp(right - left - kSample - 12 * kGrid, 8.0 * kGrid, 22.0 * kGrid);
   double x = left, y = top;
   int row = 0;
   for (size_t l = 0; l < state.data.lines.size(); ++l) {
-    const QString name = metrics.elidedText(plainLine(state.data.lines[l].name, 80), Qt::ElideMiddle, 22 * kGrid);
+    const QString name = metrics.elidedText(plainLine(state.data.lines[l].name, 80), Qt::ElideMiddle, most);
     const double width = kSample + kGrid + metrics.horizontalAdvance(name) + 2;
     const bool full = row == rows - 1 && x + width + 9 * kGrid > right && l + 1 < state.data.lines.size();
     if (x > left && (x + width > right || full)) {
@@ -226,7 +228,7 @@ ChartFrame frameOf(const ChartState& state, ChartRange range, const QSizeF& size
     }
     double bottom = size.height() - kHalf;
     f.xTitle = {};
-    if (!state.data.xLabel.isEmpty()) {
+    if (!state.data.xLabel.isEmpty() && f.size.height() >= kTinyChart) {
       f.xTitle = QRectF(left, bottom - std::ceil(small.height()), width, std::ceil(small.height()));
       bottom = f.xTitle.top() - kHalf;
     }

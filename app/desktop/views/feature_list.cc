@@ -1,6 +1,7 @@
 #include "app/desktop/views/feature_list.h"
 
 #include <QFont>
+#include <QRegularExpression>
 
 #include "app/desktop/theme/theme.h"
 #include "app/desktop/views/feature_search.h"
@@ -16,12 +17,48 @@ constexpr int kShownTokens = 4;
 void FeatureListModel::setSet(std::shared_ptr<const FeatureSet> set) {
   beginResetModel();
   set_ = std::move(set);
+  growing_.reset();
+  read_.clear();
   rows_.clear();
   labels_.clear();
   tokens_.clear();
   if (set_)
     for (size_t i = 0; i < set_->features.size(); ++i) rows_.emplace(set_->features[i].index, static_cast<int>(i));
   endResetModel();
+}
+
+void FeatureListModel::startRows(FeatureSet head) {
+  head.features.clear();
+  auto growing = std::make_shared<FeatureSet>(std::move(head));
+  setSet(growing);
+  growing_ = std::move(growing);
+}
+
+void FeatureListModel::addRows(const std::vector<FeatureRow>& rows) {
+  if (!growing_ || rows.empty()) return;
+  beginInsertRows({}, rowCount(), rowCount() + static_cast<int>(rows.size()) - 1);
+  for (const FeatureRow& r : rows) {
+    rows_.emplace(r.index, static_cast<int>(growing_->features.size()));
+    FeatureSet::Feature f;
+    f.index = r.index;
+    f.label = r.label;
+    f.density = r.density;
+    f.max = r.max;
+    f.mean = r.mean;
+    growing_->features.push_back(std::move(f));
+    // Without the start token that most texts begin with.
+    static const QRegularExpression start(QStringLiteral("^(<\\|[^|>]{1,40}\\|>|<s>|<bos>)\\s*"));
+    read_.push_back({QString::fromStdString(r.token), QString::fromStdString(r.text).simplified().remove(start)});
+  }
+  endInsertRows();
+}
+
+QStringList FeatureListModel::tokens(int row, int most) const {
+  const FeatureSet::Feature* f = feature(row);
+  if (!f) return {};
+  if (!growing_) return strongestTokens(*set_, *f, most);
+  const QString& token = read_[static_cast<size_t>(row)].token;
+  return token.isEmpty() ? QStringList() : QStringList{token};
 }
 
 int FeatureListModel::rowOf(qint64 feature) const {
@@ -63,7 +100,7 @@ QVariant FeatureListModel::data(const QModelIndex& at, int role) const {
   if (!f) return {};
   const auto tokens = [&]() -> const QStringList& {
     auto it = tokens_.find(at.row());
-    if (it == tokens_.end()) it = tokens_.emplace(at.row(), strongestTokens(*set_, *f, kShownTokens)).first;
+    if (it == tokens_.end()) it = tokens_.emplace(at.row(), this->tokens(at.row(), kShownTokens)).first;
     return it->second;
   };
   switch (role) {
@@ -76,6 +113,8 @@ QVariant FeatureListModel::data(const QModelIndex& at, int role) const {
         default: {
           QStringList shown;
           for (const QString& t : tokens()) shown << visibleToken(t).left(24);
+          // One token says little: where it stands.
+          if (growing_ && !shown.isEmpty()) shown << read_[static_cast<size_t>(at.row())].text.left(80);
           return shown.join(QStringLiteral("  "));
         }
       }
@@ -101,7 +140,8 @@ QVariant FeatureListModel::data(const QModelIndex& at, int role) const {
 
 QVariant FeatureListModel::headerData(int section, Qt::Orientation orientation, int role) const {
   if (orientation != Qt::Horizontal || section < 0 || section >= kColumns) return {};
-  if (role == Qt::TextAlignmentRole) return QVariant::fromValue(Qt::Alignment(section <= kMax ? Qt::AlignRight : Qt::AlignLeft) | Qt::AlignVCenter);
+  // In the middle: the sign of the order is drawn over words at the right.
+  if (role == Qt::TextAlignmentRole) return QVariant::fromValue(Qt::Alignment(section <= kMax ? Qt::AlignHCenter : Qt::AlignLeft) | Qt::AlignVCenter);
   if (role == Qt::DisplayRole) {
     switch (section) {
       case kIndex: return tr("Feature");

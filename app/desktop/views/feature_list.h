@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "core/base/feature_set.h"
+#include "core/store/feature_query.h"
 
 namespace microtome::desktop {
 
@@ -21,6 +22,9 @@ class FeatureListModel : public QAbstractTableModel {
 
   using QAbstractTableModel::QAbstractTableModel;
   void setSet(std::shared_ptr<const FeatureSet> set);
+  // A set whose features lie elsewhere: its facts, then rows as they are read. They have numbers, label and one example's words; no details.
+  void startRows(FeatureSet head);
+  void addRows(const std::vector<FeatureRow>& rows);
   const FeatureSet* set() const { return set_.get(); }
   std::shared_ptr<const FeatureSet> shared() const { return set_; }
   int rowOf(qint64 feature) const;                     // -1: not in the set
@@ -30,6 +34,8 @@ class FeatureListModel : public QAbstractTableModel {
   bool hasEdits() const { return !labels_.empty(); }
   // With the edited labels: as a person sees the set now. Copies; for exports.
   FeatureSet edited() const;
+  // The tokens it fires most strongly on, the most frequent first; of a row read elsewhere the strongest.
+  QStringList tokens(int row, int most) const;
 
   int rowCount(const QModelIndex& parent = {}) const override;
   int columnCount(const QModelIndex& parent = {}) const override;
@@ -37,7 +43,12 @@ class FeatureListModel : public QAbstractTableModel {
   QVariant headerData(int section, Qt::Orientation orientation, int role) const override;
 
  private:
+  struct Read {
+    QString token, text;               // of a row read elsewhere
+  };
   std::shared_ptr<const FeatureSet> set_;
+  std::shared_ptr<FeatureSet> growing_;                // the same set while rows are added; null: it is whole
+  std::vector<Read> read_;
   std::map<int64_t, int> rows_;        // feature → row
   std::map<int, QString> labels_;      // row → edited
   mutable std::map<int, QStringList> tokens_;

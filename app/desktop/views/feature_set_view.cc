@@ -10,6 +10,7 @@
 #include <QSplitter>
 #include <QTableView>
 #include <QVBoxLayout>
+#include <utility>
 
 #include "app/desktop/theme/theme.h"
 #include "app/desktop/views/feature_search.h"
@@ -18,6 +19,12 @@
 #include "core/base/status.h"
 
 namespace microtome::desktop {
+namespace {
+
+// The first page fills a window; the others come behind it while it is looked at.
+constexpr int64_t kFirstPage = 300, kPage = 3000;
+
+}  // namespace
 
 FeatureSetView::FeatureSetView(QWidget* parent) : View(parent) {
   auto* outer = new QVBoxLayout(this);
@@ -105,6 +112,11 @@ FeatureSetView::FeatureSetView(QWidget* parent) : View(parent) {
 
 void FeatureSetView::setSet(std::shared_ptr<const FeatureSet> set) {
   const qint64 before = feature();
+  stored_ = {};
+  ++asked_;
+  names_.clear();
+  dashboard_->setOthersRead(false);
+  list_->setColumnHidden(FeatureListModel::kLabel, false);
   model_->setSet(std::move(set));
   fitColumns();
   search();
@@ -115,17 +127,109 @@ void FeatureSetView::setSet(std::shared_ptr<const FeatureSet> set) {
   else Q_EMIT featureChosen(-1);
 }
 
+void FeatureSetView::setStored(Stored stored, qint64 first) {
+  stored_ = std::move(stored);
+  opening_ = true;
+  wanted_ = first;
+  names_.clear();
+  dashboard_->setOthersRead(true);
+  ask();
+  FeatureQuery labelled;
+  labelled.labels = {""};
+  stored_.find(labelled, [this, mine = asked_](const Result<ResultStore::FeaturePage>& page) {
+    if (!page || asked_ < mine || !stored_.find) return;
+    for (const FeatureRow& r : page.value().rows) names_.emplace(r.index, labelText(r.label, 500));
+    list_->setColumnHidden(FeatureListModel::kLabel, names_.empty());
+  });
+}
+
+void FeatureSetView::ask() {
+  FeatureQuery query;
+  try {
+    query = parse_feature_query(search_->text().toStdString());
+  } catch (const Error& e) {
+    QString why = labelText(e.status().what(), 200);
+    if (!why.isEmpty()) why[0] = why[0].toUpper();
+    count_->setText(why);
+    return;
+  }
+  // The rows that the list shows first come first.
+  if (!search_->text().contains(QLatin1String("sort:"))) {
+    const int column = list_->horizontalHeader()->sortIndicatorSection();
+    query.sort = column == FeatureListModel::kDensity ? FeatureQuery::Field::kDensity : column == FeatureListModel::kMax ? FeatureQuery::Field::kMax : FeatureQuery::Field::kIndex;
+    query.descending = list_->horizontalHeader()->sortIndicatorOrder() == Qt::DescendingOrder;
+  }
+  query.limit = kFirstPage;
+  const int mine = ++asked_;
+  stored_.find(query, [this, query, mine](const Result<ResultStore::FeaturePage>& page) { takePage(query, mine, page); });
+}
+
+void FeatureSetView::takePage(const FeatureQuery& query, int asked, const Result<ResultStore::FeaturePage>& read) {
+  if (asked != asked_) return;
+  const bool opening = opening_ && query.offset == 0;
+  if (opening) opening_ = false;
+  if (!read) {
+    count_->setText(labelText(read.status().what(), 200));
+    if (opening) Q_EMIT opened(QString::fromStdString(read.status().text()));
+    return;
+  }
+  const ResultStore::FeaturePage& page = read.value();
+  searching_ = true;                   // rows go and come: nothing is chosen by that
+  if (query.offset == 0) {
+    filter_->showAll();
+    model_->startRows(page.head);
+    if (search_->text().contains(QLatin1String("sort:")) && query.sort != FeatureQuery::Field::kMean)
+      list_->sortByColumn(query.sort == FeatureQuery::Field::kIndex     ? FeatureListModel::kIndex
+                          : query.sort == FeatureQuery::Field::kDensity ? FeatureListModel::kDensity
+                                                                        : FeatureListModel::kMax,
+                          query.descending ? Qt::DescendingOrder : Qt::AscendingOrder);
+  }
+  model_->addRows(page.rows);
+  if (const int row = model_->rowOf(wanted_); row >= 0 && !list_->currentIndex().isValid()) {
+    const QModelIndex at = filter_->mapFromSource(model_->index(row, 0));
+    list_->setCurrentIndex(at);
+    list_->scrollTo(at, QAbstractItemView::PositionAtCenter);
+  }
+  searching_ = false;
+  describeCount(page.total, page.all);
+  if (query.offset == 0) fitColumns();
+  if (query.offset == 0 && std::exchange(firstFound_, false) && !list_->currentIndex().isValid() && filter_->rowCount() > 0) list_->setCurrentIndex(filter_->index(0, 0));
+  if (opening) {
+    dashboard_->setFeature(nullptr, -1, {});
+    if (page.all > 0 && wanted_ >= 0) showFeature(wanted_);
+    else if (filter_->rowCount() > 0) list_->setCurrentIndex(filter_->index(0, 0));
+    Q_EMIT opened({});
+  }
+  const int64_t next = query.offset + static_cast<int64_t>(page.rows.size());
+  if (page.rows.empty() || next >= page.total) return;
+  FeatureQuery more = query;
+  more.offset = next;
+  more.limit = kPage;
+  stored_.find(more, [this, more, asked](const Result<ResultStore::FeaturePage>& p) { takePage(more, asked, p); });
+}
+
+void FeatureSetView::describeCount(qint64 found, qint64 all) {
+  const bool asked = !search_->text().trimmed().isEmpty();
+  if (asked) count_->setText(found == 0 ? tr("None of %1 features is like this: shorten the search.").arg(all) : tr("%1 of %2 features").arg(found).arg(all));
+  else if (model_->set() && model_->set()->d_sae > all) count_->setText(tr("%1 features of a dictionary of %2").arg(all).arg(model_->set()->d_sae));
+  else count_->setText(tr("%1 features").arg(all));
+}
+
 qint64 FeatureSetView::feature() const { return dashboard_->feature(); }
 
 QString FeatureSetView::label(qint64 feature) const {
   const int row = model_->rowOf(feature);
-  return row < 0 ? QString() : model_->label(row);
+  if (row >= 0) return model_->label(row);
+  const auto known = names_.find(feature);
+  return known == names_.end() ? QString() : known->second;
 }
 
 void FeatureSetView::setLabelsEditable(bool on) { dashboard_->setLabelEditable(on); }
 
 void FeatureSetView::setLabel(qint64 feature, const QString& text) {
   model_->setLabel(feature, text);
+  if (!text.isEmpty()) list_->setColumnHidden(FeatureListModel::kLabel, false);
+  if (stored_.find) names_[feature] = text;
   if (feature == this->feature()) dashboard_->setLabel(text);
 }
 
@@ -137,6 +241,15 @@ void FeatureSetView::setSearch(const QString& text) {
 
 bool FeatureSetView::choose(qint64 feature) {
   const int row = model_->rowOf(feature);
+  if (row < 0 && stored_.find && feature >= 0) {
+    // Not among the rows that are here: another page's, or hidden by the search.
+    if (!search_->text().isEmpty()) setSearch({});
+    searching_ = true;
+    list_->setCurrentIndex({});
+    searching_ = false;
+    showFeature(feature);
+    return true;
+  }
   if (row < 0) return false;
   QModelIndex at = filter_->mapFromSource(model_->index(row, 0));
   if (!at.isValid()) {
@@ -150,6 +263,24 @@ bool FeatureSetView::choose(qint64 feature) {
 }
 
 void FeatureSetView::showFeature(qint64 feature) {
+  if (stored_.feature) {
+    wanted_ = feature;
+    stored_.feature(feature, [this, feature, mine = asked_](const Result<FeatureSet>& read) {
+      if (wanted_ != feature || mine > asked_) return;
+      if (!read || read.value().features.empty()) {
+        Q_EMIT message(tr("Feature %1 is not among those that were looked at.").arg(feature), true);
+        return;
+      }
+      const auto one = std::make_shared<const FeatureSet>(read.value());
+      names_[feature] = labelText(one->features[0].label, 500);
+      dashboard_->setCommand(command());
+      dashboard_->setTitle(tr("Feature %1 · %2").arg(feature).arg(title()));
+      dashboard_->setSource(sourceRun(), sourceArtifact());
+      dashboard_->setFeature(one, 0, label(feature));
+      Q_EMIT featureChosen(feature);
+    });
+    return;
+  }
   if (feature == this->feature() && model_->set() && dashboard_->feature() >= 0) {
     dashboard_->setFeature(model_->shared(), model_->rowOf(feature), label(feature));
     return;
@@ -162,6 +293,7 @@ void FeatureSetView::showFeature(qint64 feature) {
 }
 
 void FeatureSetView::search() {
+  if (stored_.find) return ask();
   const FeatureSet* set = model_->set();
   if (!set) {
     filter_->showAll();
@@ -189,10 +321,7 @@ void FeatureSetView::search() {
     count_->setText(why);
     return;
   }
-  const int found = filter_->rowCount(), all = model_->rowCount();
-  if (asked) count_->setText(found == 0 ? tr("None of %1 features is like this: shorten the search.").arg(all) : tr("%1 of %2 features").arg(found).arg(all));
-  else if (set->d_sae > all) count_->setText(tr("%1 features of a dictionary of %2").arg(all).arg(set->d_sae));
-  else count_->setText(tr("%1 features").arg(all));
+  describeCount(filter_->rowCount(), model_->rowCount());
 }
 
 void FeatureSetView::fitColumns() {
@@ -202,19 +331,20 @@ void FeatureSetView::fitColumns() {
   const int pad = 2 * kGrid;
   list_->setColumnWidth(FeatureListModel::kIndex, m.horizontalAdvance(QStringLiteral("Feature")) + pad);
   list_->setColumnWidth(FeatureListModel::kDensity, m.horizontalAdvance(QStringLiteral("0.0012 %")) + pad);
-  list_->setColumnWidth(FeatureListModel::kMax, m.horizontalAdvance(QStringLiteral("12.34")) + 3 * kGrid);
-  list_->setColumnWidth(FeatureListModel::kLabel, 9 * kGrid);
+  list_->setColumnWidth(FeatureListModel::kMax, m.horizontalAdvance(QStringLiteral("12.34")) + 5 * kGrid);
+  list_->setColumnWidth(FeatureListModel::kLabel, 8 * kGrid);
 }
 
 bool FeatureSetView::eventFilter(QObject* object, QEvent* event) {
   if (object == search_ && event->type() == QEvent::KeyPress) {
     const int key = static_cast<QKeyEvent*>(event)->key();
     if (key == Qt::Key_Down || key == Qt::Key_Return || key == Qt::Key_Enter) {
+      list_->setFocus(Qt::OtherFocusReason);
       if (typing_.isActive()) {
         typing_.stop();
         search();
+        if (stored_.find) return firstFound_ = true;
       }
-      list_->setFocus(Qt::OtherFocusReason);
       if (filter_->rowCount() > 0 && (!list_->currentIndex().isValid() || key != Qt::Key_Down)) list_->setCurrentIndex(filter_->index(0, 0));
       return true;
     }
@@ -234,7 +364,7 @@ QString FeatureSetView::csv() const {
     const FeatureSet::Feature* f = model_->feature(row);
     out += QStringLiteral("%1,%2,%3,%4,%5,%6\r\n")
                .arg(QString::number(f->index), QString::number(f->density, 'g', 9), QString::number(f->max, 'g', 9), QString::number(f->mean, 'g', 9),
-                    csvField(model_->label(row)), csvField(strongestTokens(*model_->set(), *f, 8).join(QLatin1Char(' '))));
+                    csvField(model_->label(row)), csvField(model_->tokens(row, 8).join(QLatin1Char(' '))));
   }
   return out;
 }

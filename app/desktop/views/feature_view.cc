@@ -104,7 +104,10 @@ FeatureView::FeatureView(QWidget* parent) : View(parent) {
   histogram_->setMinimumSize(24 * kGrid, 21 * kGrid);
   histogram_->setMaximumHeight(25 * kGrid);
   histogram_->setToolTip(tr("How many tokens of the corpus have which activation, zeros left out"));
-  middle->addWidget(histogram_, 2);
+  auto* bins = new QVBoxLayout;        // at the top beside tall strips of tokens
+  bins->addWidget(histogram_);
+  bins->addStretch(1);
+  middle->addLayout(bins, 2);
   auto* logits = new QVBoxLayout;
   logits->setSpacing(kGrid);
   const auto strip = [&](const char* name, const QString& caption, const QString& tip) {
@@ -227,7 +230,7 @@ void FeatureView::fillLinks(QLabel* label, const std::vector<FeatureSet::Neighbo
   QStringList parts;
   for (const FeatureSet::Neighbour& n : near) {
     if (static_cast<size_t>(parts.size()) >= kMostLinks) break;
-    const bool known = std::any_of(set_->features.begin(), set_->features.end(), [&](const FeatureSet::Feature& f) { return f.index == n.feature; });
+    const bool known = othersRead_ || std::any_of(set_->features.begin(), set_->features.end(), [&](const FeatureSet::Feature& f) { return f.index == n.feature; });
     const QString name = names_ ? names_(n.feature) : QString();
     QString text = QString::number(n.feature);
     if (!name.isEmpty()) text += QStringLiteral(" “") + name.left(40).toHtmlEscaped() + QStringLiteral("”");

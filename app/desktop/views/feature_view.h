@@ -31,8 +31,11 @@ class FeatureView : public View {
   void setLabel(const QString& label);
   // What stands behind a neighbour's index, and whether it can be opened. Empty: the index alone.
   void setNames(std::function<QString(qint64 feature)> names) { names_ = std::move(names); }
+  // Neighbours that the set does not hold are links too: they are read from elsewhere.
+  void setOthersRead(bool on) { othersRead_ = on; }
   void setLabelEditable(bool on);
   qint64 feature() const;                              // its index; -1: none
+  const FeatureSet::Feature* shown() const;
   QLineEdit* labelField() const { return label_; }
 
   void drawPicture(QPainter& painter, const QSizeF& size) const override;
@@ -44,13 +47,13 @@ class FeatureView : public View {
   void labelEdited(qint64 feature, const QString& text);
 
  private:
-  const FeatureSet::Feature* shown() const;
   void fillNumbers();
   void fillLogits(TokenStrip* strip, const std::vector<FeatureSet::TokenScore>& tokens);
   void fillLinks(QLabel* label, const std::vector<FeatureSet::Neighbour>& near, const QString& what, const QString& tip);
   void fillExamples();
   std::shared_ptr<const FeatureSet> set_;
   int row_ = -1;
+  bool othersRead_ = false;
   std::function<QString(qint64)> names_;
   QScrollArea* scroll_;
   QWidget* content_;

@@ -112,6 +112,16 @@ void GraphCanvas::fit() {
   Q_EMIT scaled();
 }
 
+void GraphCanvas::keepScale() {
+  setRoom();
+  viewMoved();
+}
+
+void GraphCanvas::moveView(const QPointF& pixels) {
+  panBy(pixels);
+  viewMoved();
+}
+
 void GraphCanvas::panBy(const QPointF& pixels) {
   horizontalScrollBar()->setValue(horizontalScrollBar()->value() - static_cast<int>(std::lround(pixels.x())));
   verticalScrollBar()->setValue(verticalScrollBar()->value() - static_cast<int>(std::lround(pixels.y())));

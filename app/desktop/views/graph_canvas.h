@@ -27,6 +27,8 @@ class GraphCanvas : public QGraphicsView {
   void letGo();                        // of what is being dragged or written: its node may be gone
   void repaintGraph() { viewport()->update(); }
   void fit();
+  void keepScale();                            // another graph at the same scale, its room around it
+  void moveView(const QPointF& pixels);
   bool isFitted() const { return fitted_; }    // nobody has zoomed or panned since
   void reveal(int node);               // pans when it is outside
   double scale() const { return transform().m11(); }

@@ -158,14 +158,15 @@ GraphView::~GraphView() {
   delete impl_->canvas;
 }
 
-void GraphView::setGraph(GraphData data) {
+void GraphView::setGraph(GraphData data, bool keepView) {
   Impl& d = *impl_;
   d.stopLayout();
   d.canvas->letGo();
   d.state.set(std::move(data));
   d.legend->setToolTip(toolTipText(d.state.data.help));
   d.canvas->graphChanged();
-  d.canvas->fit();
+  if (keepView && !d.canvas->isFitted() && !d.state.data.nodes.empty()) d.canvas->keepScale();
+  else d.canvas->fit();
   d.legend->update();
   d.startLayout();
 }
@@ -289,6 +290,8 @@ QPointF GraphView::edgePosition(int edge) const {
 }
 
 void GraphView::zoomToFit() { impl_->canvas->fit(); }
+bool GraphView::isFitted() const { return impl_->canvas->isFitted(); }
+void GraphView::moveView(const QPointF& pixels) { impl_->canvas->moveView(pixels); }
 
 void GraphView::drawPicture(QPainter& painter, const QSizeF& size) const {
   const GraphState& s = impl_->state;

@@ -65,7 +65,8 @@ class GraphView : public View {
   ~GraphView() override;
   // Places nodes at once by rank and column; `dot` refines in a worker thread when the graph is small enough, and moves
   // nodes when it is done, unless pinned.
-  void setGraph(GraphData data);
+  // keepView: zoom stays where a person has zoomed or panned; moveView() then puts what was looked at back into place.
+  void setGraph(GraphData data, bool keepView = false);
   void clear(const QString& emptyText = {});
   const GraphData& graph() const;
   // Edges with |score| (or their own level) >= threshold are shown, of the strongest 200,000; nodes without any shown edge
@@ -93,6 +94,8 @@ class GraphView : public View {
   QPointF nodePosition(int node) const;
   QPointF edgePosition(int edge) const;
   void zoomToFit();
+  bool isFitted() const;                               // nobody has zoomed or panned since
+  void moveView(const QPointF& pixels);                // moves what is seen by so much
 
   void drawPicture(QPainter& painter, const QSizeF& size) const override;
   QString csv() const override;                        // from, to, port, score

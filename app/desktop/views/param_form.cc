@@ -244,9 +244,12 @@ struct ParamForm::Impl {
     const bool good = static_cast<bool>(f.value());
     f.back->setVisible(differs(f));
     QWidget* words = f.label ? static_cast<QWidget*>(f.label) : f.editor->widget();
-    QPalette palette = words->palette();
-    const QColor colour = good ? theme.text : theme.error;
-    palette.setColor(QPalette::WindowText, colour);
+    // Its own colour only where something is wrong: the window's follows when the theme changes.
+    QPalette palette;
+    if (!good) {
+      palette = words->palette();
+      palette.setColor(QPalette::WindowText, theme.error);
+    }
     words->setPalette(palette);
   }
   void updateRest() {

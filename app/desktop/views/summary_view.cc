@@ -66,7 +66,7 @@ QVariant SummaryModel::headerData(int section, Qt::Orientation orientation, int 
     return QVariant(Qt::AlignVCenter | (section == kValue || section == kCount ? Qt::AlignRight : Qt::AlignLeft));
   if (role == Qt::ToolTipRole && section == kInterval)
     return tr("Bootstrap over prompts: 95 % of the resampled means lie inside");
-  if (role == Qt::ToolTipRole && section == kCount) return tr("Over how many prompts the mean is taken");
+  if (role == Qt::ToolTipRole && section == kCount) return tr("Over how many prompts, or tokens of a text, the mean is taken");
   return {};
 }
 

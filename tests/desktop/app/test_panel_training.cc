@@ -215,6 +215,11 @@ TEST_F(TrainingPanelTest, ARunIsStartedPausedResumedAndFinished) {
   EXPECT_TRUE(cell(0, TrainingRunList::kState).contains(QStringLiteral("paused"))) << cell(0, TrainingRunList::kState).toStdString();
   EXPECT_GE(points(), before);                                   // what was drawn stays
   picture(panel_.get(), QStringLiteral("training_paused"));
+  // Nothing of it is kept in the window: after a restart the curve is read from the project.
+  panel_.reset();
+  open("training");
+  ASSERT_TRUE(waitUntil([&] { return points() >= before; })) << points();
+  picture(panel_.get(), QStringLiteral("training_paused_read"));
   auto* resume = find<QPushButton>("training_resume");
   ASSERT_TRUE(waitUntil([&] { return resume->isEnabled(); }));
   QTest::mouseClick(resume, Qt::LeftButton);

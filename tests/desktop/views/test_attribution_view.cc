@@ -8,6 +8,7 @@
 #include <QtTest/QTest>
 #include <QAbstractScrollArea>
 #include <QElapsedTimer>
+#include <QLineF>
 #include <cmath>
 #include <set>
 
@@ -69,6 +70,43 @@ TEST(AttributionView, LayersUpwardsTokensAcross) {
   std::set<QString> names;
   for (const GraphNode& n : data.nodes) names.insert(n.name);
   EXPECT_EQ(names.size(), data.nodes.size());
+}
+
+// Zoomed in, a slider takes nodes away and gives them back: scale and what is in the middle stay.
+TEST(AttributionView, PruningKeepsTheZoom) {
+  Open o(crowded(60));
+  GraphView* canvas = o.view.canvas();
+  auto* area = canvas->findChild<QAbstractScrollArea*>();
+  ASSERT_TRUE(area);
+  for (int i = 0; i < 3; ++i) QTest::keyClick(area, Qt::Key_Plus);
+  ASSERT_FALSE(canvas->isFitted());
+  const auto at = [&](int node) { return canvas->nodePosition(o.view.drawnOf(node)); };
+  // Pixels a unit of the graph's own places, from two tokens, which always stay.
+  const auto scale = [&] { return QLineF(at(0), at(2)).length() / QLineF(o.place(0), o.place(2)).length(); };
+  const double before = scale();
+  // The nearest node to the middle among those that are kept.
+  const auto nearest = [&](double share) {
+    const QPointF middle = QRectF(canvas->rect()).center();
+    const AttributionCut cut = AttributionPruner(*o.graph).at(share, 1);
+    int best = -1;
+    for (size_t i = 0; i < o.graph->nodes.size(); ++i)
+      if (cut.nodes[i] && o.drawn(static_cast<int>(i)) && (best < 0 || QLineF(at(static_cast<int>(i)), middle).length() < QLineF(at(best), middle).length())) best = static_cast<int>(i);
+    return best;
+  };
+  for (double share : {0.6, 0.3, 0.9, 1.0}) {
+    const size_t drawn = canvas->graph().nodes.size();
+    const int held = nearest(share);
+    ASSERT_GE(held, 0);
+    const QPointF was = at(held);
+    o.view.setShares(share, 1);
+    ASSERT_NE(canvas->graph().nodes.size(), drawn) << "nothing was pruned";
+    EXPECT_NEAR(scale(), before, 1e-6) << share;
+    EXPECT_LE(QLineF(at(held), was).length(), 1.5) << share;
+    EXPECT_FALSE(canvas->isFitted());
+  }
+  canvas->zoomToFit();
+  o.view.setShares(0.5, 1);
+  EXPECT_TRUE(canvas->isFitted());                               // nobody has zoomed: it fits as before
 }
 
 TEST(AttributionView, NodesOfOnePlaceDoNotLieOnEachOther) {

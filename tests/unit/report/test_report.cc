@@ -356,5 +356,33 @@ TEST(Report, NotesOnArtifactsAreShown) {
   EXPECT_TRUE(has(render_html(runs, sample_options()), "odd &lt;row&gt;"));
 }
 
+// Many dictionaries of one run stand in a table, a row each; n is what the run took its means over.
+TEST(Report, ASummaryOfManyThingsIsATable) {
+  ReportRun run = single_run({});
+  run.record.analysis = run.record.spec.analysis = "sae";
+  run.record.spec.answer_params = {{"corpus", "sha256:12"}, {"eval_tokens", "8192"}};
+  for (const char* k : {"8", "16", "32"}) {
+    const std::string of = std::string(" (blocks.2.hook_resid_post, k ") + k + ")";
+    run.result.summary.push_back({"l0" + of, std::atof(k), "features", "mean number of active features a token", NAN, NAN, 8128});
+    run.result.summary.push_back({"fvu" + of, 1 / std::atof(k), "", "share that is not explained", NAN, NAN, 8128});
+  }
+  run.result.summary.push_back({"seconds", 12.5, "s", "how long it took", NAN, NAN, 0});
+  const std::string html = render_html({run}, sample_options());
+  EXPECT_TRUE(has(html, "<td>blocks.2.hook_resid_post, k 16</td><td class=\"n\">16</td><td class=\"n\">0.0625</td>")) << html;
+  EXPECT_FALSE(has(html, "l0 (blocks.2"));
+  EXPECT_EQ(occurrences(html, "share that is not explained"), 1u);
+  EXPECT_TRUE(has(html, "Over 8,128 tokens."));
+  EXPECT_TRUE(has(html, "<td>seconds <span class=\"unit\">s</span></td>"));
+  EXPECT_TRUE(has(html, "<th class=\"n\" scope=\"col\">tokens</th>"));
+  const std::string markdown = render_markdown({run}, sample_options());
+  EXPECT_TRUE(has(markdown, "k 16 | 16 | 0.0625 |")) << markdown;
+  // One thing, or one quantity, is a list as before; prompts are called so.
+  run.result.summary.resize(2);
+  run.record.spec.answer_params.clear();
+  const std::string list = render_html({run}, sample_options());
+  EXPECT_TRUE(has(list, "<td>l0 (blocks.2.hook_resid_post, k 8) "));
+  EXPECT_TRUE(has(list, "<th class=\"n\" scope=\"col\">prompts</th>"));
+}
+
 }  // namespace
 }  // namespace microtome

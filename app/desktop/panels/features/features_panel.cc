@@ -11,6 +11,7 @@
 #include <QTableView>
 #include <QToolButton>
 #include <algorithm>
+#include <utility>
 
 #include "app/desktop/session/run_facts.h"
 #include "app/desktop/theme/theme.h"
@@ -25,12 +26,6 @@ const QString kAnalysis = QStringLiteral("features");
 
 bool holdsFeatures(const RunRecord& r) {
   return r.state == RunStatus::kDone && QString::fromStdString(r.spec.analysis.empty() ? r.analysis : r.spec.analysis) == kAnalysis;
-}
-
-const FeatureSet* featuresOf(const AnalysisResult& result) {
-  for (const Artifact& a : result.artifacts)
-    if (const auto* f = std::get_if<FeatureSet>(&a)) return f;
-  return nullptr;
 }
 
 QString pathOf(const RunRecord& r) {
@@ -134,8 +129,11 @@ FeaturesPanel::FeaturesPanel(Session& session, const PanelInfo& info, QWidget* p
   connect(form_, &DictionaryForm::finished, this, [this](const RunViewPtr& run) {
     picked_ = true;
     showBuild(false);
-    take(run);
+    // The list of runs is read anew at about the same time; it may not have this one yet.
+    if (this->session().findRun(run->record.id)) load(run->record.id);
+    else this->session().selection().setRun(run->record.id);
   });
+  connect(set_, &FeatureSetView::opened, this, &FeaturesPanel::loaded);
   const auto again = [this] { scheduleRefresh(); };
   connect(&session, &Session::engineChanged, this, again);
   connect(&session, &Session::modelChanged, this, again);
@@ -145,7 +143,6 @@ FeaturesPanel::FeaturesPanel(Session& session, const PanelInfo& info, QWidget* p
   connect(&session, &Session::projectChanged, this, [this] {
     run_ = loading_ = 0;
     picked_ = false;
-    view_.reset();
     set_->setSet(nullptr);
     scheduleRefresh();
   });
@@ -209,7 +206,6 @@ void FeaturesPanel::refresh() {
   const bool gone = run_ != 0 && std::none_of(all.begin(), all.end(), [&](const RunRecord* r) { return r->id == run_; });
   if (gone) {
     run_ = 0;
-    view_.reset();
     set_->setSet(nullptr);
   }
   if (picked_ && has && selected != run_) load(selected);
@@ -229,43 +225,47 @@ void FeaturesPanel::fillRuns() {
 }
 
 void FeaturesPanel::load(qint64 run) {
-  if (run == 0 || run == loading_ || run == run_) return;
+  const RunRecord* record = session().findRun(run);
+  if (!record || run == loading_ || run == run_) return;
+  const std::shared_ptr<ResultStore> store = session().store();
+  if (!store) return;
   loading_ = run;
-  session().loadRun(run, this, [this, run](const RunViewPtr& read) {
-    if (loading_ != run) return;
-    loading_ = 0;
-    if (read) take(read);
-  });
+  set_->setCommand(QString::fromStdString(record->command.empty() ? record->spec.command : record->command));
+  // Rows and dashboards are read as they are looked at: a set has tens of thousands of features.
+  FeatureSetView::Stored from;
+  from.find = [this, store, run](const FeatureQuery& query, std::function<void(const Result<ResultStore::FeaturePage>&)> done) {
+    session().post(tr("Reading the features of run %1").arg(run), QStringLiteral("store"), this, [store, run, query](Progress&) { return store->search_features(run, query).value(); }, std::move(done));
+  };
+  from.feature = [this, store, run](qint64 feature, std::function<void(const Result<FeatureSet>&)> done) {
+    session().post(tr("Reading feature %1").arg(feature), QStringLiteral("store"), this, [store, run, feature](Progress&) { return store->feature(run, feature).value(); }, std::move(done));
+  };
+  set_->setStored(std::move(from), std::exchange(wanted_, -1));
 }
 
-void FeaturesPanel::take(const RunViewPtr& run) {
-  const FeatureSet* features = featuresOf(run->result);
-  if (!features) return showNotice(tr("Run %1 holds no features.").arg(run->record.id));
-  view_ = run;
-  run_ = run->record.id;
-  set_->setCommand(QString::fromStdString(run->record.command.empty() ? run->record.spec.command : run->record.command));
-  set_->setTitle(tr("Features of %1").arg(features->dictionary.empty() ? runTitle(run->record) : labelText(features->dictionary, 80)));
+void FeaturesPanel::loaded(const QString& why) {
+  const qint64 run = std::exchange(loading_, 0);
+  if (run == 0) return;
+  if (!why.isEmpty()) return showNotice(why);
+  const RunRecord* record = session().findRun(run);
+  const FeatureSet* features = set_->set();
+  if (!record || !features) return;
+  run_ = run;
+  set_->setTitle(tr("Features of %1").arg(features->dictionary.empty() ? runTitle(*record) : labelText(features->dictionary, 80)));
   set_->setSource(run_, QString::fromStdString(features->name));
-  set_->setSet(std::shared_ptr<const FeatureSet>(run, features));
-  if (wanted_ >= 0) set_->choose(wanted_);
-  wanted_ = -1;
+  if (wanted_ >= 0) set_->choose(std::exchange(wanted_, -1));
   fillRuns();
-  chosen(set_->feature());
   showState();
 }
 
 void FeaturesPanel::chosen(qint64 feature) {
-  double max = 0;
-  if (const FeatureSet* set = set_->set())
-    for (const FeatureSet::Feature& f : set->features)
-      if (f.index == feature) max = f.max;
+  const FeatureSet::Feature* shown = set_->dashboard()->shown();
   QString path;
   int slot = -1;
   if (const RunRecord* r = session().findRun(run_)) {
     path = pathOf(*r);
     slot = slotOfModel(session(), *r);
   }
-  steering_->setFeature(feature, max, path, slot);
+  steering_->setFeature(feature, shown ? shown->max : 0, path, slot);
   if (feature >= 0 && isVisible() && set_->set()) session().selection().setNode(tr("feature %1 of %2").arg(feature).arg(labelText(set_->set()->hook, 80)));
 }
 

@@ -37,7 +37,7 @@ class FeaturesPanel : public Panel {
   void fillRuns();
   void followRun();                    // what Training or Project have selected
   void load(qint64 run);
-  void take(const RunViewPtr& run);
+  void loaded(const QString& why);
   void showBuild(bool on);
   void showState();
   void chosen(qint64 feature);
@@ -46,7 +46,6 @@ class FeaturesPanel : public Panel {
   qint64 run_ = 0, loading_ = 0;       // shown; being read
   qint64 wanted_ = -1;                 // a feature of the run that is being read
   bool picked_ = false;                // a person chose the run
-  RunViewPtr view_;
   QStackedWidget* stack_;
   EmptyState* empty_;
   QComboBox* runs_;

@@ -6,6 +6,8 @@
 #include <QGridLayout>
 #include <QHBoxLayout>
 #include <QLabel>
+#include <QRegularExpression>
+#include <QSet>
 #include <QSlider>
 #include <QStackedWidget>
 #include <QTabBar>
@@ -28,6 +30,31 @@ constexpr int kSmoothSteps = 40;
 double halfLifeAt(int step) { return step == 0 ? 0 : std::pow(500.0, static_cast<double>(step - 1) / (kSmoothSteps - 1)); }
 
 QString lineText(const std::string& name) { return labelText(name, 80); }
+
+// What tells the lines of one run apart: "layer 3" where only the block's number differs, "k 16" behind a point that all share.
+std::vector<QString> shortNames(const Series& s) {
+  static const QRegularExpression block(QStringLiteral("\\bblocks\\.(\\d+)\\."));
+  std::vector<QString> full, layers;
+  QSet<QString> shapes, numbers;
+  for (const Series::Line& l : s.lines) {
+    full.push_back(lineText(l.name));
+    const QRegularExpressionMatch m = block.match(full.back());
+    layers.push_back(m.captured(1));
+    numbers.insert(m.captured(1));
+    QString shape = full.back();
+    shapes.insert(shape.replace(QStringLiteral("blocks.") + m.captured(1) + QLatin1Char('.'), QStringLiteral("blocks.")));
+  }
+  if (full.size() < 2) return full;
+  if (shapes.size() == 1 && numbers.size() == static_cast<qsizetype>(full.size()) && !numbers.contains(QString())) {
+    for (QString& l : layers) l = TrainingCurves::tr("layer %1").arg(l);
+    return layers;
+  }
+  const qsizetype comma = full.front().lastIndexOf(QStringLiteral(", "));
+  const QString head = full.front().left(comma + 2);
+  if (comma < 0 || !std::all_of(full.begin(), full.end(), [&](const QString& f) { return f.startsWith(head) && f.size() > head.size(); })) return full;
+  for (QString& f : full) f = f.mid(head.size());
+  return full;
+}
 
 }  // namespace
 
@@ -162,12 +189,14 @@ void TrainingCurves::setRuns(const std::vector<DrawnRun>& runs) {
       if (!s) continue;
       if (!first) first = &run;
       if (data.xLabel.isEmpty()) data.xLabel = labelText(s->x_label.empty() ? "tokens" : s->x_label, 40);
-      for (const Series::Line& l : s->lines) {
+      const std::vector<QString> names = shortNames(*s);
+      for (size_t i = 0; i < s->lines.size(); ++i) {
+        const Series::Line& l = s->lines[i];
         ChartLine line;
-        const QString own = lineText(l.name);
+        const QString own = names[i], whole = lineText(l.name);
         const QString full = own.isEmpty() || (s->lines.size() == 1 && runs.size() > 1) ? run.name : run.name + QStringLiteral(" · ") + own;
         line.name = runs.size() == 1 && !own.isEmpty() ? own : full;
-        line.help = full;
+        line.help = whole.isEmpty() ? full : run.name + QStringLiteral(" · ") + whole;
         line.x = l.x;
         line.y = l.y;
         line.colour = colourOf(run.name + QLatin1Char('\n') + own);

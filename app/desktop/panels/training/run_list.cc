@@ -43,16 +43,15 @@ int TrainingRunList::columnCount(const QModelIndex& parent) const { return paren
 QVariant TrainingRunList::data(const QModelIndex& at, int role) const {
   if (!at.isValid() || at.row() >= rowCount()) return {};
   const Row& r = rows_[static_cast<size_t>(at.row())];
-  const auto number = [](double v, double times = 1) { return std::isnan(v) ? QString() : numberText(v * times, 3); };
   switch (role) {
     case Qt::DisplayRole:
       switch (at.column()) {
         case kRun: return r.run ? tr("run %1").arg(r.run) : tr("new");
         case kDictionary: return r.dictionary;
-        case kL0: return number(r.l0);
-        case kFvu: return number(r.fvu);
-        case kRecovered: return number(r.recovered);
-        case kDead: return std::isnan(r.dead) ? QString() : number(r.dead, 100) + QStringLiteral(" %");
+        case kL0: return r.l0;
+        case kFvu: return r.fvu;
+        case kRecovered: return r.recovered;
+        case kDead: return r.dead;
         default: return r.state;
       }
     case Qt::CheckStateRole: return at.column() == kRun ? QVariant(isChecked(r.key()) ? Qt::Checked : Qt::Unchecked) : QVariant();
@@ -127,14 +126,25 @@ QString dictionaryText(const RunRecord* run, const TrainingFacts* facts) {
 }
 
 void fillNumbers(TrainingRunList::Row& row, const TrainingFacts* facts) {
-  row.l0 = row.fvu = row.recovered = row.dead = std::numeric_limits<double>::quiet_NaN();
   const Table* table = facts ? facts->table("training") : nullptr;
-  if (!table || table->rows.size() != 1) return;
-  row.l0 = numberOf(*table, 0, "L0");
-  row.fvu = numberOf(*table, 0, "FVU");
-  row.recovered = numberOf(*table, 0, "CE recovered");
-  row.dead = numberOf(*table, 0, "dead share");
-  if (std::isnan(row.dead)) row.dead = numberOf(*table, 0, "dead");
+  const auto range = [&](std::initializer_list<const char*> columns, double times, int digits, const QString& unit) {
+    double low = std::numeric_limits<double>::infinity(), high = -low;
+    for (size_t r = 0; table && r < table->rows.size(); ++r)
+      for (const char* column : columns) {
+        const double v = numberOf(*table, r, column) * times;
+        if (std::isnan(v)) continue;
+        low = std::min(low, v);
+        high = std::max(high, v);
+        break;
+      }
+    if (low > high) return QString();
+    const QString from = numberText(low, digits), to = numberText(high, digits);
+    return (from == to ? from : from + QStringLiteral(" – ") + to) + unit;
+  };
+  row.l0 = range({"L0"}, 1, 3, {});
+  row.fvu = range({"FVU"}, 1, 2, {});
+  row.recovered = range({"CE recovered"}, 1, 3, {});
+  row.dead = range({"dead share", "dead"}, 100, 2, QStringLiteral(" %"));
 }
 
 }  // namespace microtome::desktop

@@ -18,7 +18,7 @@ class TrainingRunList : public QAbstractTableModel {
     qint64 job = 0;                    // 0: not running
     QString dictionary, state, tip;
     bool resumable = false;
-    double l0, fvu, recovered, dead;   // NaN: unknown, or several dictionaries
+    QString l0, fvu, recovered, dead;  // "32", or "8 – 64" of several dictionaries; empty: unknown
     // What keeps a check through a refresh: the run's number, or that of the job with a minus.
     qint64 key() const { return run ? run : -job; }
   };
@@ -47,7 +47,7 @@ class TrainingRunList : public QAbstractTableModel {
 
 // "topk · blocks.2.hook_resid_post · 1,024 features", or how many dictionaries; from the parameters where it is not done.
 QString dictionaryText(const RunRecord* run, const TrainingFacts* facts);
-// L0, FVU, CE recovered, dead share of a run with one dictionary.
+// L0, FVU, CE recovered, dead share: from the smallest to the largest of the run's dictionaries.
 void fillNumbers(TrainingRunList::Row& row, const TrainingFacts* facts);
 
 }  // namespace microtome::desktop

@@ -113,7 +113,10 @@ void TrainingPanel::makeSetup(QWidget* parent) {
   definition_->setObjectName(QStringLiteral("training_definition"));
   definition_->setProperty("role", QStringLiteral("muted"));
   definition_->setTextFormat(Qt::PlainText);
-  definition_->setSizePolicy(QSizePolicy::Ignored, QSizePolicy::Preferred);
+  definition_->setWordWrap(true);
+  QSizePolicy wrapped(QSizePolicy::Ignored, QSizePolicy::Minimum);
+  wrapped.setHeightForWidth(true);
+  definition_->setSizePolicy(wrapped);
   column->addWidget(definition_);
   auto* scroll = new QScrollArea(left);
   scroll->setWidgetResizable(true);
@@ -204,9 +207,8 @@ void TrainingPanel::makeRuns(QWidget* parent) {
   const int pad = 2 * kGrid;
   table_->viewport()->installEventFilter(this);
   table_->setColumnWidth(TrainingRunList::kRun, m.horizontalAdvance(QStringLiteral("run 123")) + pad + 2 * kGrid);
-  for (int c : {TrainingRunList::kL0, TrainingRunList::kFvu, TrainingRunList::kDead}) table_->setColumnWidth(c, m.horizontalAdvance(QStringLiteral("0.0123")) + pad);
-  table_->setColumnWidth(TrainingRunList::kRecovered, m.horizontalAdvance(QStringLiteral("CE rec.")) + pad);
-  header->setSectionResizeMode(TrainingRunList::kState, QHeaderView::ResizeToContents);
+  for (int c : {TrainingRunList::kL0, TrainingRunList::kFvu, TrainingRunList::kRecovered, TrainingRunList::kDead, TrainingRunList::kState})
+    header->setSectionResizeMode(c, QHeaderView::ResizeToContents);
   column->addWidget(table_, 1);
   static_cast<QSplitter*>(parent)->addWidget(top);
   connect(list_, &TrainingRunList::checksChanged, this, &TrainingPanel::draw);
@@ -249,7 +251,7 @@ void TrainingPanel::chooseAnalysis() {
   if (!analysis_.isEmpty()) kept_[analysis_] = form_->values();
   analysis_ = name;
   const QString text = labelText(a->info.definition, 600);
-  definition_->setText(definition_->fontMetrics().elidedText(text, Qt::ElideRight, 34 * kGrid));
+  definition_->setText(definition_->fontMetrics().elidedText(text, Qt::ElideRight, 54 * kGrid));
   definition_->setToolTip(tipText(text + QStringLiteral(" (") + labelText(a->info.source, 200) + QLatin1Char(')')));
   form_->setSchema(a->schema, foremost());
   if (const auto kept = kept_.find(name); kept != kept_.end()) form_->setValues(kept->second);

@@ -261,8 +261,8 @@ void TrainingPanel::draw() {
         }
     } else {
       run.facts = trained_.facts(row.run);
-      if (!run.facts)
-        if (const auto at = paused_.find(row.run); at != paused_.end()) run.facts = at->second;
+      // What was seen here reaches further than what was read.
+      if (const auto at = paused_.find(row.run); row.resumable && at != paused_.end()) run.facts = at->second;
       if (const RunRecord* r = session().findRun(row.run)) run.command = QString::fromStdString(r->command.empty() ? r->spec.command : r->command);
       if (!row.resumable) finished.push_back(run);
     }
