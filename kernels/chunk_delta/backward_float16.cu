@@ -1,0 +1,6 @@
+#include "kernels/chunk_delta/backward.cuh"
+
+namespace microtome::kernels::delta {
+const char* walk_back_float16(const Segment& s, const ChunkGradient& g, cudaStream_t stream) { return back_of<Half<__half>>(s, g, stream); }
+const char* finish_float16(const Segment& s, const ChunkGradient& g, cudaStream_t stream) { return finish_case<Half<__half>>(s, g, stream); }
+}  // namespace microtome::kernels::delta
