@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 
 #include "kernels/chunk/chunk.h"
 #include "kernels/chunk_linear/pass.h"
@@ -14,12 +16,15 @@ Layout layout_of(bool wide, int d_k, int d_v, Decay decay, int64_t shared_limit)
   if (d_k < 1 || d_v < 1 || d_k > 256 || d_v > 256) return at;
   at.keys = d_k <= 64 ? 64 : d_k <= 128 ? 128 : 256;
   at.columns = !wide && at.keys == 128 && d_v > 64 ? 128 : 64;
+#ifdef CHUNK_TUNE
+  if (const char* tune = getenv("TUNE")) { int h = 2, n = 0; sscanf(tune, "%d,%d", &h, &n); if (at.keys <= 128 && n) { at.halves = h; at.columns = n; } }
+#endif
   at.parts = (d_v + at.columns - 1) / at.columns;
   // As in pass.cuh, Shared.
   const int64_t size = wide ? 4 : 2, rows = at.keys + 8, columns = at.columns + (wide ? 4 : 8);
   const int64_t gate = decay == kRows ? at.keys : decay == kColumns ? at.columns : 0;
   const int64_t stage = 64 * (2 * rows + columns) * size + 64 * gate * 4, state = at.keys * columns * size;
-  const int64_t rest = (decay == kAll ? 2 * (256 + 4) * 4 : gate ? (256 + gate) * 4 : 0) + (gate ? 8 * 4 * at.columns * 4 : 0);
+  const int64_t rest = (decay == kAll ? 5 * (8 * 64 + 4) * 4 : gate ? (128 * at.halves + gate) * 4 : 0) + (gate ? 8 * 4 * at.columns * 4 : 0);
   for (auto [stages, states] : {std::pair{2, 2}, std::pair{2, 1}, std::pair{1, 1}}) {
     at.stages = stages;
     at.states = states;
@@ -199,7 +204,7 @@ cudaError_t forward(const Chunk& in, cudaStream_t stream) {
   if (const cudaError_t e = run_pass(in, p, plan, in.state, in.state, memory, stream)) return e;
   if (in.read_norm) {
     const int64_t rows = in.batch * in.positions * in.heads * in.group;
-    join_squares<<<static_cast<unsigned>((rows + 255) / 256), 256, 0, stream>>>(p.read_squares, 2 * plan.at.parts, rows, in.read_norm);
+    join_squares<<<static_cast<unsigned>((rows + 255) / 256), 256, 0, stream>>>(p.read_squares, plan.at.halves * plan.at.parts, rows, in.read_norm);
   }
   return cudaGetLastError();
 }
@@ -213,7 +218,7 @@ extern "C" int64_t microtome_chunk_linear_workspace(const microtome::kernels::Ch
   if (!covered(in)) return -1;
   if (backward) return backward_workspace(in);
   const Plan plan = plan_of(pass_of(in), in.element == Element::kFloat32, shared_limit());
-  return plan.at.bytes < 0 ? -1 : plan.bytes() + (in.read_norm ? 2 * plan.at.parts * in.batch * in.positions * in.heads * in.group * 4 : 0);
+  return plan.at.bytes < 0 ? -1 : plan.bytes() + (in.read_norm ? plan.at.halves * plan.at.parts * in.batch * in.positions * in.heads * in.group * 4 : 0);
 }
 
 extern "C" const char* microtome_chunk_linear_forward(const microtome::kernels::Chunk& in, int device, void* stream) {

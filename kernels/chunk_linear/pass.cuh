@@ -1,5 +1,6 @@
 // One block has one head and a part of the columns of its state, which stays in registers as sums of products; chunks of 64 tokens
-// come through shared memory, the next one while the last is used. Eight warps: two halves of the columns × four sixteenths of rows.
+// come through shared memory, the next one while the last is used. A warp has 16 of a chunk's tokens (and as many rows of every 64 of
+// the state) and one or one half of the columns.
 #pragma once
 
 #include <cuda_pipeline.h>
@@ -10,7 +11,7 @@
 
 namespace microtome::kernels::chunk_linear {
 
-constexpr int kChunk = 64, kThreads = 256, kWarps = 8;
+constexpr int kChunk = 64;
 // By channel q exp(b) and k exp(-b) are formed while |b| stays below this in a chunk, so that both are finite; where it does not, the
 // chunk is taken token by token.
 constexpr float kMostDecay = 64;
@@ -32,29 +33,33 @@ __device__ __forceinline__ float exponential(float x) {
 struct Gates {
   float whole[kChunk], part[kChunk];              // b_t as an integer and what is left: differences are exact
   float from_start[kChunk], to_end[kChunk];       // exp(b_t), exp(b_C - b_t)
+  // Between blocks of 16 tokens, with e_j of the last token of block j: exp(b_t - e_j) of later ones, exp(e_j - b_s) of its own.
+  float row[3][kChunk], column[kChunk];
   float all, unused[3];
 };
 
+constexpr int kAhead = 4, kRing = kAhead + 1;       // gates are summed for so many chunks at once, by a warp each
+
 // How many bytes each thing has; the same on both sides.
-template <class E, int kKeys, int kTiles, int kDecay>
+template <class E, int kKeys, int kHalves, int kTiles, int kDecay>
 struct Shared {
   using Type = typename E::Type;
-  static constexpr int kColumnsHere = 16 * kTiles;
+  static constexpr int kThreads = 128 * kHalves, kColumnsHere = 8 * kHalves * kTiles;
   static constexpr int kRowPitch = kKeys + Pitch<E::kWide>::kRow, kColumnPitch = kColumnsHere + Pitch<E::kWide>::kColumn;
   static constexpr int kGateWidth = kDecay == kRows ? kKeys : kDecay == kColumns ? kColumnsHere : 0;
   static constexpr int kQ = 0, kK = kChunk * kRowPitch * static_cast<int>(sizeof(Type)), kV = 2 * kK;
   static constexpr int kG = kV + kChunk * kColumnPitch * static_cast<int>(sizeof(Type));
   static constexpr int kStage = kG + kChunk * kGateWidth * 4;
   static constexpr int kState = kKeys * kColumnPitch * static_cast<int>(sizeof(Type));
-  // Behind stages and states: gates of two chunks, or products of gates by parts of a chunk and one row of all.
-  static constexpr int kRest = kDecay == kAll ? 2 * static_cast<int>(sizeof(Gates)) : kGateWidth ? (kThreads + kGateWidth) * 4 : 0;
+  // Behind stages and states: gates of chunks, or products of gates by parts of a chunk and one row of all.
+  static constexpr int kRest = kDecay == kAll ? kRing * static_cast<int>(sizeof(Gates)) : kGateWidth ? (kThreads + kGateWidth) * 4 : 0;
   // Token by token sums of four warps are joined here: 8 tokens.
   static constexpr int kJoin = kGateWidth ? 8 * 4 * kColumnsHere * 4 : 0;
   static constexpr int bytes(int stages, int states) { return stages * kStage + states * kState + kRest + kJoin; }
 };
 
 // 64 rows of `width` places of type Type; rows that are not there become zero.
-template <class Type, int kMost>
+template <class Type, int kMost, int kThreads>
 __device__ __forceinline__ void fetch(Type* to, int pitch, const Type* from, int64_t stride, int width, int first, const Pass& p, int shift) {
   constexpr int kPieces = kMost * static_cast<int>(sizeof(Type)) / 16, kEach = 16 / static_cast<int>(sizeof(Type));
   const int T = p.positions;
@@ -76,10 +81,11 @@ __device__ __forceinline__ void fetch(Type* to, int pitch, const Type* from, int
   }
 }
 
-template <class E, int kKeys, int kTiles, int kDecay>
+template <class E, int kKeys, int kHalves, int kTiles, int kDecay>
 class Block {
   using Type = typename E::Type;
-  using Place = Shared<E, kKeys, kTiles, kDecay>;
+  using Place = Shared<E, kKeys, kHalves, kTiles, kDecay>;
+  static constexpr int kThreads = Place::kThreads, kWarps = kThreads / 32;
   static constexpr int kRowBlocks = kKeys / 64;               // sixteenths of rows a warp has of the state
   static constexpr int kHalf = 8 * kTiles;                    // columns of a warp
 
@@ -110,6 +116,8 @@ class Block {
     v = static_cast<const Type*>(p.v) + (batch * T * p.v_heads + query_head / (Q / p.v_heads)) * p.d_v + column;
     gate_width = kDecay == kAll ? 1 : kDecay == kRows ? p.d_k : p.d_v;
     gates = kDecay ? p.g + (batch * T * p.g_heads + query_head / (Q / p.g_heads)) * gate_width + (kDecay == kColumns ? column : 0) : nullptr;
+    plain = p.d_k == kKeys && width == Place::kColumnsHere && p.d_v % 16 == 0 &&
+            (reinterpret_cast<uintptr_t>(q) | reinterpret_cast<uintptr_t>(k) | reinterpret_cast<uintptr_t>(v) | reinterpret_cast<uintptr_t>(kDecay == kAll ? nullptr : gates)) % 16 == 0;
     state_memory = shared + stages * Place::kStage;
     rest = state_memory + states * Place::kState;
   }
@@ -118,13 +126,14 @@ class Block {
     const int all = (p.positions + kChunk - 1) / kChunk, from = segment * p.segment_chunks, to = min(all, from + p.segment_chunks);
     for (int i = static_cast<int>(threadIdx.x); i < (stages_ * Place::kStage + states_ * Place::kState) / 16; i += kThreads) reinterpret_cast<uint4*>(shared)[i] = make_uint4(0, 0, 0, 0);
     read_state();
+    if (p.kept && first_of_group) ask_slots(from);
     __syncthreads();
     load(from);
     if constexpr (kDecay == kAll) {
-      if (warp == 0) {
-        ask_gates(from);
-        sum_gates(from);
-        ask_gates(from + 1);
+      if (warp < kAhead) {
+        ask_gates(from + warp);
+        sum_gates(from + warp);
+        ask_gates(from + kAhead + warp);
       }
     }
     put_state(from);
@@ -133,9 +142,9 @@ class Block {
       __syncthreads();
       if (stages_ > 1 && c + 1 < to) load(c + 1);
       if constexpr (kDecay == kAll) {
-        if (warp == 0) {
-          sum_gates(c + 1);
-          ask_gates(c + 2);
+        if ((c + 1 - from) % kAhead == 0 && warp < kAhead) {
+          sum_gates(c + 1 + warp);
+          ask_gates(c + 1 + kAhead + warp);
         }
       }
       chunk(c);
@@ -151,19 +160,44 @@ class Block {
   __device__ Type* stage(int c, int what) const { return reinterpret_cast<Type*>(shared + (stages_ > 1 ? c & 1 : 0) * Place::kStage + what); }
   __device__ float* gate_tile(int c) const { return reinterpret_cast<float*>(shared + (stages_ > 1 ? c & 1 : 0) * Place::kStage + Place::kG); }
   __device__ Type* state_tile(int c) const { return reinterpret_cast<Type*>(state_memory + (states_ > 1 ? c & 1 : 0) * Place::kState); }
-  __device__ Gates& gates_of(int c) const { return reinterpret_cast<Gates*>(rest)[c & 1]; }
+  __device__ Gates& gates_of(int c) const { return reinterpret_cast<Gates*>(rest)[c % kRing]; }
+
+  // The same where all is there: no questions asked.
+  template <class Item, int kMost>
+  __device__ __forceinline__ void fetch_all(Item* to, int pitch, const Item* from, int64_t stride, int first, int shift) const {
+    constexpr int kPieces = kMost * static_cast<int>(sizeof(Item)) / 16, kEach = 16 / static_cast<int>(sizeof(Item)), kRows = kThreads / kPieces;
+    static_assert(kThreads % kPieces == 0);
+    const int row = static_cast<int>(threadIdx.x) / kPieces, c = static_cast<int>(threadIdx.x) % kPieces * kEach;
+    const int64_t token = p.reverse ? p.positions - 1 - first + shift - row : first + row, step = (p.reverse ? -stride : stride) * kRows;
+    const Item* source = from + token * stride + c;
+    Item* target = to + row * pitch + c;
+#pragma unroll
+    for (int i = 0; i < kChunk / kRows; ++i) {
+      __pipeline_memcpy_async(target + i * kRows * pitch, source, 16);
+      source += step;
+    }
+  }
 
   __device__ void load(int c) {
     const int first = c * kChunk;
-    if (q) fetch<Type, kKeys>(stage(c, Place::kQ), Place::kRowPitch, q, static_cast<int64_t>(p.q_heads) * p.d_k, p.d_k, first, p, 0);
-    fetch<Type, kKeys>(stage(c, Place::kK), Place::kRowPitch, k, static_cast<int64_t>(p.k_heads) * p.d_k, p.d_k, first, p, 0);
-    fetch<Type, Place::kColumnsHere>(stage(c, Place::kV), Place::kColumnPitch, v, static_cast<int64_t>(p.v_heads) * p.d_v, width, first, p, 0);
+    if (plain && first + kChunk <= p.positions && (Place::kGateWidth == 0 || first > 0)) {
+      if (q) fetch_all<Type, kKeys>(stage(c, Place::kQ), Place::kRowPitch, q, static_cast<int64_t>(p.q_heads) * p.d_k, first, 0);
+      fetch_all<Type, kKeys>(stage(c, Place::kK), Place::kRowPitch, k, static_cast<int64_t>(p.k_heads) * p.d_k, first, 0);
+      fetch_all<Type, Place::kColumnsHere>(stage(c, Place::kV), Place::kColumnPitch, v, static_cast<int64_t>(p.v_heads) * p.d_v, first, 0);
+      if constexpr (Place::kGateWidth > 0)
+        fetch_all<float, Place::kGateWidth>(gate_tile(c), Place::kGateWidth, gates, static_cast<int64_t>(p.g_heads) * gate_width, first, 1);
+      __pipeline_commit();
+      return;
+    }
+    if (q) fetch<Type, kKeys, kThreads>(stage(c, Place::kQ), Place::kRowPitch, q, static_cast<int64_t>(p.q_heads) * p.d_k, p.d_k, first, p, 0);
+    fetch<Type, kKeys, kThreads>(stage(c, Place::kK), Place::kRowPitch, k, static_cast<int64_t>(p.k_heads) * p.d_k, p.d_k, first, p, 0);
+    fetch<Type, Place::kColumnsHere, kThreads>(stage(c, Place::kV), Place::kColumnPitch, v, static_cast<int64_t>(p.v_heads) * p.d_v, width, first, p, 0);
     if constexpr (Place::kGateWidth > 0)
-      fetch<float, Place::kGateWidth>(gate_tile(c), Place::kGateWidth, gates, static_cast<int64_t>(p.g_heads) * gate_width, kDecay == kRows ? p.d_k : width, first, p, 1);
+      fetch<float, Place::kGateWidth, kThreads>(gate_tile(c), Place::kGateWidth, gates, static_cast<int64_t>(p.g_heads) * gate_width, kDecay == kRows ? p.d_k : width, first, p, 1);
     __pipeline_commit();
   }
 
-  // One decay a token: lane l of the first warp has tokens 2 l and 2 l + 1, read a chunk ahead.
+  // One decay a token: lane l has tokens 2 l and 2 l + 1, read some chunks ahead.
   __device__ void ask_gates(int c) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
@@ -189,6 +223,12 @@ class Block {
       out.part[2 * lane + i] = static_cast<float>(b[i] - static_cast<double>(near));
       out.from_start[2 * lane + i] = expf(static_cast<float>(b[i]));
       out.to_end[2 * lane + i] = expf(static_cast<float>(end - b[i]));
+      out.column[2 * lane + i] = expf(static_cast<float>(__shfl_sync(0xffffffffu, sum, lane | 7) - b[i]));
+#pragma unroll
+      for (int j = 0; j < 3; ++j) {
+        const double before = __shfl_sync(0xffffffffu, sum, 8 * j + 7);
+        if (j < lane / 8) out.row[j][2 * lane + i] = expf(static_cast<float>(b[i] - before));
+      }
     }
     if (lane == 0) out.all = expf(static_cast<float>(end));
   }
@@ -232,21 +272,30 @@ class Block {
   }
   __device__ void store(float* to, const float (&x)[kRowBlocks][kTiles][4]) const {
     const bool pairs = p.d_v % 2 == 0 && reinterpret_cast<uintptr_t>(to) % 8 == 0;
+    const int width_all = p.d_v;
+    float* const base = to + static_cast<int64_t>(row_of(0)) * width_all + column + column_of(0);
+    if (pairs && plain) {
+#pragma unroll
+      for (int i = 0; i < kRowBlocks; ++i)
+#pragma unroll
+        for (int e = 0; e < 2; ++e) {
+          float* at = base + (64 * i + 8 * e) * width_all;
+#pragma unroll
+          for (int j = 0; j < kTiles; ++j) __stcs(reinterpret_cast<float2*>(at + 8 * j), make_float2(x[i][j][2 * e], x[i][j][2 * e + 1]));
+        }
+      return;
+    }
 #pragma unroll
     for (int i = 0; i < kRowBlocks; ++i)
 #pragma unroll
       for (int j = 0; j < kTiles; ++j)
 #pragma unroll
         for (int e = 0; e < 2; ++e) {
-          const int row = row_of(i) + 8 * e, col = column + column_of(j);
-          if (row >= p.d_k || col >= p.d_v) continue;
-          float* at = to + static_cast<int64_t>(row) * p.d_v + col;
-          if (pairs) {
-            __stcs(reinterpret_cast<float2*>(at), make_float2(x[i][j][2 * e], x[i][j][2 * e + 1]));
-          } else {
-            at[0] = x[i][j][2 * e];
-            if (col + 1 < p.d_v) at[1] = x[i][j][2 * e + 1];
-          }
+          const int row = row_of(i) + 8 * e, col = column_of(j);
+          if (row >= p.d_k || col >= width) continue;
+          float* at = base + (64 * i + 8 * e) * width_all + 8 * j;
+          at[0] = x[i][j][2 * e];
+          if (col + 1 < width) at[1] = x[i][j][2 * e + 1];
         }
   }
   __device__ void leave_state(bool last) {
@@ -284,12 +333,13 @@ class Block {
     store(p.state_out + (p.out_whole ? here : here * p.segments + segment) * p.d_k * p.d_v, S);
   }
 
-  // x becomes the state after token `last` of the chunk, from the state before it.
-  __device__ void advance(int c, float (&x)[kRowBlocks][kTiles][4], int last) const {
+  // x becomes the state after token `last` of the chunk (kWhole: its last one), from the state before it.
+  template <bool kWhole>
+  __device__ __forceinline__ void advance(int c, float (&x)[kRowBlocks][kTiles][4], int last) const {
     const Type *keys = stage(c, Place::kK), *values = stage(c, Place::kV);
     if constexpr (kDecay == kAll) {
       const Gates& b = gates_of(c);
-      const float a = last == kChunk - 1 ? b.all : b.from_start[last];
+      const float a = kWhole ? b.all : b.from_start[last];
 #pragma unroll
       for (int i = 0; i < kRowBlocks; ++i)
 #pragma unroll
@@ -299,16 +349,15 @@ class Block {
     }
 #pragma unroll
     for (int ks = 0; ks < 4; ++ks) {
-      if (16 * ks > last) break;
+      if (!kWhole && 16 * ks > last) break;
       float f[4] = {1, 1, 1, 1};
-      const bool whole = last == kChunk - 1;
-      if (kDecay == kAll || !whole) {
+      if constexpr (kDecay == kAll || !kWhole) {
 #pragma unroll
         for (int n = 0; n < 4; ++n) {
           const int s = 16 * ks + 2 * t + n % 2 + 8 * (n / 2);
           if constexpr (kDecay == kAll) {
             const Gates& b = gates_of(c);
-            f[n] = whole ? b.to_end[s] : s <= last ? exponential<E>((b.whole[last] - b.whole[s]) + (b.part[last] - b.part[s])) : 0.f;
+            f[n] = kWhole ? b.to_end[s] : s <= last ? exponential<E>((b.whole[last] - b.whole[s]) + (b.part[last] - b.part[s])) : 0.f;
           } else {
             f[n] = s <= last ? 1.f : 0.f;
           }
@@ -318,7 +367,7 @@ class Block {
 #pragma unroll
       for (int i = 0; i < kRowBlocks; ++i) {
         left_columns<E>(left[i], keys, Place::kRowPitch, (rows + 4 * i) * 16, 16 * ks, lane);
-        if (kDecay == kAll || !whole) scale_places<E>(left[i], f);
+        if constexpr (kDecay == kAll || !kWhole) scale_places<E>(left[i], f);
         left[i].settle();
       }
 #pragma unroll
@@ -343,49 +392,59 @@ class Block {
     }
   }
 
-  __device__ void write_z(int c, const float (&o)[kTiles][4]) const {
+  __device__ __forceinline__ void write_z(int c, const float (&o)[kTiles][4]) const {
     const int Q = p.heads * p.group, T = p.positions;
-    const bool pairs = p.d_v % 2 == 0;
+    const bool wide = p.z_float || E::kWide;
 #pragma unroll
     for (int e = 0; e < 2; ++e) {
       const int at = c * kChunk + rows * 16 + g + 8 * e, token = p.reverse ? T - 1 - at : at;
+      const int64_t to = ((static_cast<int64_t>(batch) * T + token) * Q + query_head) * p.d_v + column + column_of(0);
       float squares = 0;
-#pragma unroll
-      for (int j = 0; j < kTiles; ++j) {
-        const int col = column_of(j);
-        if (at >= T || col >= width) continue;
-        const float x = o[j][2 * e] * p.scale, y = o[j][2 * e + 1] * p.scale;
-        const bool two = col + 1 < width;
-        squares += x * x + (two ? y * y : 0.f);
-        const int64_t to = ((static_cast<int64_t>(batch) * T + token) * Q + query_head) * p.d_v + column + col;
-        if (p.z_float || E::kWide) {
+      if (plain && !p.read_squares && at < T) {
+        if (wide) {
           float* z = static_cast<float*>(p.z) + to;
-          if (pairs) {
-            *reinterpret_cast<float2*>(z) = make_float2(x, y);
-          } else {
-            z[0] = x;
-            if (two) z[1] = y;
-          }
+#pragma unroll
+          for (int j = 0; j < kTiles; ++j) *reinterpret_cast<float2*>(z + 8 * j) = make_float2(o[j][2 * e] * p.scale, o[j][2 * e + 1] * p.scale);
         } else {
           Type* z = static_cast<Type*>(p.z) + to;
-          if (pairs) {
-            *reinterpret_cast<uint32_t*>(z) = pack<E>(x, y);
-          } else {
-            z[0] = from_float<E>(x);
-            if (two) z[1] = from_float<E>(y);
+#pragma unroll
+          for (int j = 0; j < kTiles; ++j) *reinterpret_cast<uint32_t*>(z + 8 * j) = pack<E>(o[j][2 * e] * p.scale, o[j][2 * e + 1] * p.scale);
+        }
+      } else if (at < T) {
+        if (p.d_v % 2 == 0) {
+#pragma unroll
+          for (int j = 0; j < kTiles; ++j) {
+            if (column_of(j) >= width) continue;
+            const float x = o[j][2 * e] * p.scale, y = o[j][2 * e + 1] * p.scale;
+            squares += x * x + y * y;
+            if (wide) *reinterpret_cast<float2*>(static_cast<float*>(p.z) + to + 8 * j) = make_float2(x, y);
+            else *reinterpret_cast<uint32_t*>(static_cast<Type*>(p.z) + to + 8 * j) = pack<E>(x, y);
           }
+        } else {
+#pragma unroll
+          for (int j = 0; j < kTiles; ++j)
+#pragma unroll
+            for (int f = 0; f < 2; ++f) {
+              if (column_of(j) + f >= width) continue;
+              const float x = o[j][2 * e + f] * p.scale;
+              squares += x * x;
+              if (wide) static_cast<float*>(p.z)[to + 8 * j + f] = x;
+              else static_cast<Type*>(p.z)[to + 8 * j + f] = from_float<E>(x);
+            }
         }
       }
       if (p.read_squares) {
         squares += __shfl_xor_sync(0xffffffffu, squares, 1);
         squares += __shfl_xor_sync(0xffffffffu, squares, 2);
-        if (t == 0 && at < T) p.read_squares[((static_cast<int64_t>(2 * part + half) * p.batch + batch) * T + token) * Q + query_head] = squares;
+        if (t == 0 && at < T) p.read_squares[((static_cast<int64_t>(kHalves * part + half) * p.batch + batch) * T + token) * Q + query_head] = squares;
       }
     }
   }
 
-  __device__ void read_out(int c) const {
+  // z of a chunk, from the state before it; then the state after it. Straight through, so that products of both can be in flight.
+  __device__ __forceinline__ void read_out(int c) {
     const Type *queries = stage(c, Place::kQ), *keys = stage(c, Place::kK), *values = stage(c, Place::kV), *state = state_tile(c);
+    const int row = rows * 16 + g;
     float o[kTiles][4] = {}, s[8][4] = {};
 #pragma unroll
     for (int ks = 0; ks < kKeys / 16; ++ks) {
@@ -399,16 +458,17 @@ class Block {
         multiply<E>(o[j], left, right[0]);
         multiply<E>(o[j + 1], left, right[1]);
       }
+      // Later keys than a warp's rows are multiplied for nothing where that is cheaper than to ask.
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        if (j > rows) continue;
+        if (E::kWide && j > rows) continue;
         Right<E> right[2];
         right_rows<E>(right, keys, Place::kRowPitch, 16 * j, 16 * ks, lane);
         multiply<E>(s[2 * j], left, right[0]);
         multiply<E>(s[2 * j + 1], left, right[1]);
       }
     }
-    const int row = rows * 16 + g;
+    advance<true>(c, S, kChunk - 1);
     if constexpr (kDecay == kAll) {
       const Gates& b = gates_of(c);
       const float first = b.from_start[row], second = b.from_start[row + 8];
@@ -419,37 +479,45 @@ class Block {
         o[j][2] *= second;
         o[j][3] *= second;
       }
-      const float w[2] = {b.whole[row], b.whole[row + 8]}, r[2] = {b.part[row], b.part[row + 8]};
 #pragma unroll
-      for (int n = 0; n < 8; ++n) {
-        if (n / 2 > rows) continue;
+      for (int j = 0; j < 4; ++j) {
+        if (j == rows) {
 #pragma unroll
-        for (int e = 0; e < 4; ++e) {
-          const int col = 8 * n + 2 * t + e % 2;
-          s[n][e] = col <= row + 8 * (e / 2) ? s[n][e] * exponential<E>((w[e / 2] - b.whole[col]) + (r[e / 2] - b.part[col])) : 0.f;
+          for (int n = 0; n < 2; ++n)
+#pragma unroll
+            for (int e = 0; e < 4; ++e) {
+              const int at = row + 8 * (e / 2), col = 16 * j + 8 * n + 2 * t + e % 2;
+              s[2 * j + n][e] *= exponential<E>((b.whole[at] - b.whole[col]) + (b.part[at] - b.part[col]));
+            }
+        } else if (j < rows && j < 3) {
+          const float before = b.row[j][row], behind = b.row[j][row + 8];
+#pragma unroll
+          for (int n = 0; n < 2; ++n) {
+            const float2 f = *reinterpret_cast<const float2*>(b.column + 16 * j + 8 * n + 2 * t);
+            s[2 * j + n][0] *= before * f.x;
+            s[2 * j + n][1] *= before * f.y;
+            s[2 * j + n][2] *= behind * f.x;
+            s[2 * j + n][3] *= behind * f.y;
+          }
         }
       }
-    } else {
-#pragma unroll
-      for (int n = 0; n < 8; ++n) {
-        if (n / 2 != rows) continue;
-#pragma unroll
-        for (int e = 0; e < 4; ++e)
-          if (8 * n + 2 * t + e % 2 > row + 8 * (e / 2)) s[n][e] = 0.f;
-      }
     }
+#pragma unroll
+    for (int n = 0; n < 8; ++n)
+#pragma unroll
+      for (int e = 0; e < 4; ++e)
+        if (8 * n + 2 * t + e % 2 > row + 8 * (e / 2)) s[n][e] = 0.f;
     if (p.pattern && part == 0 && half == 0) {
       const int all = (p.positions + kChunk - 1) / kChunk;
-      float* to = p.pattern + ((static_cast<int64_t>(batch) * p.heads * p.group + query_head) * all + c) * kChunk * kChunk;
+      float* to = p.pattern + (((static_cast<int64_t>(batch) * p.heads * p.group + query_head) * all + c) * kChunk + row) * kChunk + 2 * t;
 #pragma unroll
       for (int n = 0; n < 8; ++n)
 #pragma unroll
-        for (int e = 0; e < 2; ++e)
-          __stcs(reinterpret_cast<float2*>(to + (row + 8 * e) * kChunk + 8 * n + 2 * t), make_float2(s[n][2 * e] * p.scale, s[n][2 * e + 1] * p.scale));
+        for (int e = 0; e < 2; ++e) __stcs(reinterpret_cast<float2*>(to + 8 * e * kChunk + 8 * n), make_float2(s[n][2 * e] * p.scale, s[n][2 * e + 1] * p.scale));
     }
 #pragma unroll
     for (int ks = 0; ks < 4; ++ks) {
-      if (ks > rows) continue;
+      if (E::kWide && ks > rows) continue;
       Left<E> left;
       left_of_sums<E>(left, s[2 * ks], s[2 * ks + 1]);
 #pragma unroll
@@ -514,7 +582,9 @@ class Block {
   __device__ void token_by_token(int c) {
     constexpr int W = Place::kGateWidth, kTogether = 8;
     const Type *queries = stage(c, Place::kQ), *keys = stage(c, Place::kK), *values = stage(c, Place::kV);
-    const float* tile = gate_tile(c);
+    float* tile = gate_tile(c);
+    for (int i = static_cast<int>(threadIdx.x); i < kChunk * W; i += kThreads) tile[i] = expf(gate_of(tile[i]));
+    __syncthreads();
     float* join = reinterpret_cast<float*>(rest + Place::kRest);
     const int count = min(kChunk, p.positions - c * kChunk), Q = p.heads * p.group;
     for (int from = 0; from < count; from += kTogether) {
@@ -527,21 +597,21 @@ class Block {
           for (int e = 0; e < 2; ++e) {
             const int row = row_of(i) + 8 * e;
             const float key = to_float<E>(keys[s * Place::kRowPitch + row]), query = q ? to_float<E>(queries[s * Place::kRowPitch + row]) : 0.f;
-            const float a = kDecay == kRows ? expf(gate_of(tile[s * W + row])) : 1.f;
+            const float a = kDecay == kRows ? tile[s * W + row] : 1.f;
 #pragma unroll
             for (int j = 0; j < kTiles; ++j)
 #pragma unroll
               for (int f = 0; f < 2; ++f) {
                 const float value = to_float<E>(values[s * Place::kColumnPitch + column_of(j) + f]);
-                const float b = kDecay == kColumns ? expf(gate_of(tile[s * W + column_of(j) + f])) : a;
+                const float b = kDecay == kColumns ? tile[s * W + column_of(j) + f] : a;
                 float& x = S[i][j][2 * e + f];
                 x = b * x + key * value;
                 sum[j][f] += query * x;
               }
           }
         if (p.kept && first_of_group) {
-          const int64_t slot = p.slots[c * kChunk + s];
-          if (slot >= 0) store(p.kept + ((static_cast<int64_t>(batch) * p.kept_count + slot) * p.heads + head) * p.d_k * p.d_v, S);
+          const int slot = static_cast<int>(p.slots[c * kChunk + s]);
+          if (slot >= 0) store(kept_place(slot), S);
         }
         if (!q) continue;
 #pragma unroll
@@ -557,12 +627,12 @@ class Block {
       }
       if (!q) continue;
       __syncthreads();
-      if (from + warp < to) {
-        const int at = c * kChunk + from + warp, token = p.reverse ? p.positions - 1 - at : at;
+      for (int i = warp; i < to - from; i += kWarps) {
+        const int at = c * kChunk + from + i, token = p.reverse ? p.positions - 1 - at : at;
         const int64_t row = (static_cast<int64_t>(batch) * p.positions + token) * Q + query_head;
         float squares = 0;
         for (int col = lane; col < width; col += 32) {
-          const float* x = join + warp * 4 * Place::kColumnsHere + col;
+          const float* x = join + i * 4 * Place::kColumnsHere + col;
           const float z = ((x[0] + x[Place::kColumnsHere]) + (x[2 * Place::kColumnsHere] + x[3 * Place::kColumnsHere])) * p.scale;
           squares += z * z;
           if (p.z_float || E::kWide) static_cast<float*>(p.z)[row * p.d_v + column + col] = z;
@@ -571,7 +641,7 @@ class Block {
         if (p.read_squares) {
 #pragma unroll
           for (int step = 16; step; step /= 2) squares += __shfl_xor_sync(0xffffffffu, squares, step);
-          if (lane < 2) p.read_squares[(static_cast<int64_t>(2 * part + lane) * p.batch * p.positions) * Q + row] = lane ? 0.f : squares;
+          if (lane < kHalves) p.read_squares[(static_cast<int64_t>(kHalves * part + lane) * p.batch * p.positions) * Q + row] = lane ? 0.f : squares;
         }
       }
       __syncthreads();
@@ -581,7 +651,9 @@ class Block {
   // The same for the pattern: thread s has the key of token s and lets it decay from token to token, eight channels at a time.
   __device__ void slow_pattern(int c) const {
     constexpr int W = Place::kGateWidth;
-    const int s = static_cast<int>(threadIdx.x) / 4, quarter = static_cast<int>(threadIdx.x) % 4, all = (p.positions + kChunk - 1) / kChunk;
+    for (int s = static_cast<int>(threadIdx.x) / 4; s < kChunk; s += kThreads / 4) {
+    const int quarter = static_cast<int>(threadIdx.x) % 4;
+    const int all = (p.positions + kChunk - 1) / kChunk;
     const int count = min(kChunk, p.positions - c * kChunk);
     const Type *queries = stage(c, Place::kQ), *keys = stage(c, Place::kK);
     const float* tile = gate_tile(c);
@@ -598,7 +670,7 @@ class Block {
 #pragma unroll
           for (int i = 0; i < 2; ++i) {
             const int row = base + 2 * quarter + i;
-            if (n > s && kDecay == kRows) w[i] *= expf(gate_of(tile[n * W + row]));
+            if (n > s && kDecay == kRows) w[i] *= tile[n * W + row];
             x += w[i] * to_float<E>(queries[n * Place::kRowPitch + row]);
           }
         }
@@ -609,6 +681,7 @@ class Block {
     }
 #pragma unroll
     for (int n = 0; n < kChunk / 4; ++n) to[(4 * n + quarter) * kChunk + s] = total[n] * p.scale;
+    }
   }
 
   __device__ void note(int c) const {
@@ -647,25 +720,22 @@ class Block {
     if constexpr (Place::kGateWidth > 0) {
       if (!prepare(c)) {
         token_by_token(c);
+        if (p.kept && first_of_group) ask_slots(c + 1);
         return;
       }
     }
-    if (q) read_out(c);
-    int64_t slot = -1;
+    int slot = -1;
     if (p.kept && first_of_group) {
-      unsigned words[2];
+      const int here[2] = {slots[0], slots[1]}, end = min(kChunk, p.positions - c * kChunk) - 1;
+      ask_slots(c + 1);
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
-        const int at = c * kChunk + 32 * i + lane;
-        words[i] = __ballot_sync(0xffffffffu, at < p.positions && p.slots[at] >= 0);
-      }
-      const int last = min(kChunk, p.positions - c * kChunk) - 1;
-      for (int i = 0; i < 2; ++i)
-        while (words[i]) {
-          const int s = 32 * i + __ffs(static_cast<int>(words[i])) - 1;
-          words[i] &= words[i] - 1;
-          if (s == last) {
-            slot = p.slots[c * kChunk + s];
+        unsigned word = __ballot_sync(0xffffffffu, here[i] >= 0);
+        while (word) {
+          const int s = __ffs(static_cast<int>(word)) - 1, place = __shfl_sync(0xffffffffu, here[i], s);
+          word &= word - 1;
+          if (32 * i + s == end) {
+            slot = place;
             continue;
           }
           float x[kRowBlocks][kTiles][4];
@@ -675,12 +745,24 @@ class Block {
             for (int j = 0; j < kTiles; ++j)
 #pragma unroll
               for (int e = 0; e < 4; ++e) x[a][j][e] = S[a][j][e];
-          advance(c, x, s);
-          store(p.kept + ((static_cast<int64_t>(batch) * p.kept_count + p.slots[c * kChunk + s]) * p.heads + head) * p.d_k * p.d_v, x);
+          advance<false>(c, x, 32 * i + s);
+          store(kept_place(place), x);
         }
+      }
     }
-    advance(c, S, kChunk - 1);
-    if (slot >= 0) store(p.kept + ((static_cast<int64_t>(batch) * p.kept_count + slot) * p.heads + head) * p.d_k * p.d_v, S);
+    if (q) read_out(c);
+    else advance<true>(c, S, kChunk - 1);
+    if (slot >= 0) store(kept_place(slot), S);
+  }
+  __device__ void ask_slots(int c) {
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+      const int at = c * kChunk + 32 * i + lane;
+      slots[i] = at < p.positions ? static_cast<int>(p.slots[at]) : -1;
+    }
+  }
+  __device__ float* kept_place(int slot) const {
+    return p.kept + ((static_cast<int64_t>(batch) * p.kept_count + slot) * p.heads + head) * p.d_k * p.d_v;
   }
 
   const Pass& p;
@@ -688,41 +770,42 @@ class Block {
   const Type *q, *k, *v;
   const float* gates;
   int stages_, states_, warp, lane, half, rows, g, t, part, query_head, head, batch, segment, column, width, gate_width;
-  bool first_of_group;
+  bool first_of_group, plain;
   float asked[2];
+  int slots[2];
   float S[kRowBlocks][kTiles][4];
 };
 
-template <class E, int kKeys, int kTiles, int kDecay>
-__global__ void __launch_bounds__(kThreads, kKeys == 64 && kTiles == 4 ? 2 : 1) pass_kernel(const __grid_constant__ Pass p, int stages, int states) {
+template <class E, int kKeys, int kHalves, int kTiles, int kDecay>
+__global__ void __launch_bounds__(128 * kHalves, (kKeys == 64 ? 4 : 2) / kHalves > 0 ? (kKeys == 64 ? 4 : 2) / kHalves : 1) pass_kernel(const __grid_constant__ Pass p, int stages, int states) {
   extern __shared__ __align__(16) char memory[];
-  Block<E, kKeys, kTiles, kDecay> block(p, memory, stages, states);
+  Block<E, kKeys, kHalves, kTiles, kDecay> block(p, memory, stages, states);
   block.run();
 }
 
-template <class E, int kKeys, int kTiles, int kDecay>
+template <class E, int kKeys, int kHalves, int kTiles, int kDecay>
 cudaError_t launch(const Pass& p, const Layout& at, cudaStream_t stream) {
-  using Place = Shared<E, kKeys, kTiles, kDecay>;
+  using Place = Shared<E, kKeys, kHalves, kTiles, kDecay>;
   const int bytes = Place::bytes(at.stages, at.states);
   if (bytes != at.bytes) return cudaErrorAssert;                 // layout_of and Shared have grown apart
-  if (const cudaError_t e = cudaFuncSetAttribute(pass_kernel<E, kKeys, kTiles, kDecay>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes)) return e;
+  if (const cudaError_t e = cudaFuncSetAttribute(pass_kernel<E, kKeys, kHalves, kTiles, kDecay>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes)) return e;
   const int64_t blocks = static_cast<int64_t>(at.parts) * p.heads * p.group * p.batch * p.segments;
-  pass_kernel<E, kKeys, kTiles, kDecay><<<static_cast<unsigned>(blocks), kThreads, static_cast<size_t>(bytes), stream>>>(p, at.stages, at.states);
+  pass_kernel<E, kKeys, kHalves, kTiles, kDecay><<<static_cast<unsigned>(blocks), 128 * kHalves, static_cast<size_t>(bytes), stream>>>(p, at.stages, at.states);
   return cudaGetLastError();
 }
 
-template <class E, int kKeys, int kTiles>
+template <class E, int kKeys, int kHalves, int kTiles>
 cudaError_t launch(const Pass& p, const Layout& at, cudaStream_t stream) {
   switch (p.decay) {
-    case kNone: return launch<E, kKeys, kTiles, kNone>(p, at, stream);
-    case kAll: return launch<E, kKeys, kTiles, kAll>(p, at, stream);
+    case kNone: return launch<E, kKeys, kHalves, kTiles, kNone>(p, at, stream);
+    case kAll: return launch<E, kKeys, kHalves, kTiles, kAll>(p, at, stream);
     default: break;
   }
   if constexpr (!std::is_same_v<E, Float16> && !(E::kWide && kKeys == 256)) {
-    if (p.decay == kRows) return launch<E, kKeys, kTiles, kRows>(p, at, stream);
+    if (p.decay == kRows) return launch<E, kKeys, kHalves, kTiles, kRows>(p, at, stream);
   }
   if constexpr (!std::is_same_v<E, Float16>) {
-    if (p.decay == kColumns) return launch<E, kKeys, kTiles, kColumns>(p, at, stream);
+    if (p.decay == kColumns) return launch<E, kKeys, kHalves, kTiles, kColumns>(p, at, stream);
   }
   return cudaErrorNotSupported;
 }
@@ -734,12 +817,17 @@ cudaError_t start(const Pass& p, cudaStream_t stream) {
   if (const cudaError_t e = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device)) return e;
   const Layout at = layout_of(E::kWide, p.d_k, p.d_v, p.decay, most);
   if (at.bytes < 0) return cudaErrorNotSupported;
-  if (at.keys == 64) return launch<E, 64, 4>(p, at, stream);
-  if (at.keys == 256) return launch<E, 256, 4>(p, at, stream);
+#ifdef CHUNK_TUNE
+  if (at.keys == 64 && at.halves == 2 && at.columns == 32) return launch<E, 64, 2, 2>(p, at, stream);
+  if (at.keys == 64 && at.halves == 1 && at.columns == 32) return launch<E, 64, 1, 4>(p, at, stream);
+  if (at.keys == 128 && at.halves == 2 && at.columns == 64) return launch<E, 128, 2, 4>(p, at, stream);
+#endif
+  if (at.keys == 64) return launch<E, 64, 2, 4>(p, at, stream);
+  if (at.keys == 256) return launch<E, 256, 2, 4>(p, at, stream);
   if constexpr (!E::kWide) {
-    if (at.columns == 128) return launch<E, 128, 8>(p, at, stream);
+    if (at.columns == 128) return launch<E, 128, 2, 8>(p, at, stream);
   }
-  return launch<E, 128, 4>(p, at, stream);
+  return launch<E, 128, 2, 4>(p, at, stream);
 }
 
 }  // namespace microtome::kernels::chunk_linear

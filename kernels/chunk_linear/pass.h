@@ -40,7 +40,7 @@ struct Pass {
   int64_t kept_count = 0;
   const int64_t* slots = nullptr;
   float *written = nullptr, *write_norm = nullptr, *pattern = nullptr;
-  float* read_squares = nullptr;       // [2 parts, batch, pos, query heads]: |z|^2 by groups of columns
+  float* read_squares = nullptr;       // [halves * parts, batch, pos, query heads]: |z|^2 by groups of columns
 };
 
 // By type of the operands, a file each; the error is what the launch says, cudaErrorNotSupported: no such case.
@@ -51,7 +51,7 @@ cudaError_t start_float32(const Pass& p, cudaStream_t stream);
 
 // How a shape is laid out, the same for starting and for asking: bytes of shared memory (-1: no kernel), parts of columns.
 struct Layout {
-  int keys = 0, columns = 0, parts = 0, stages = 0, states = 0;
+  int keys = 0, columns = 0, halves = 2, parts = 0, stages = 0, states = 0;
   int64_t bytes = -1;
 };
 Layout layout_of(bool wide, int d_k, int d_v, Decay decay, int64_t shared_limit);
