@@ -2,6 +2,9 @@
 
 #include <ATen/ATen.h>
 
+#include <mutex>
+
+#include "core/mixers/cursor.h"
 #include "core/mixers/shared_heads.h"
 
 namespace microtome::mixers {
@@ -106,10 +109,28 @@ at::Tensor rotary(const at::Tensor& x, int64_t first_pos, int64_t rotary_dim, do
   return rotary(x, first_pos, at::pow(theta, pair * (-2.0 / static_cast<double>(rotary_dim))), interleaved, 1);
 }
 
+namespace {
+
+// The same few numbers layer after layer: sent to a device once, since each sending waits for it.
+at::Tensor on_device(const at::Tensor& numbers, at::Device device) {
+  if (device.is_cpu()) return numbers;
+  static std::mutex mutex;
+  static std::vector<std::pair<at::Tensor, at::Tensor>> sent;          // here, there
+  std::lock_guard lock(mutex);
+  for (const auto& [here, there] : sent)
+    if (there.device() == device && here.equal(numbers)) return there;
+  if (sent.size() >= 64) sent.erase(sent.begin());
+  sent.emplace_back(numbers, numbers.to(device));
+  return sent.back().second;
+}
+
+}  // namespace
+
 at::Tensor rotary(const at::Tensor& x, int64_t first_pos, const at::Tensor& frequencies, bool interleaved, double factor) {
   const int64_t half = frequencies.size(0), rotary_dim = 2 * half;
-  at::Tensor pos = at::arange(first_pos, first_pos + x.size(1), at::TensorOptions().dtype(at::kDouble).device(x.device()));
-  at::Tensor angle = (pos.unsqueeze(1) * frequencies.to(x.device()).unsqueeze(0)).unsqueeze(1);  // [pos, 1, half]
+  at::Tensor pos = cursor() ? cursor()->position.to(at::kDouble)
+                            : at::arange(first_pos, first_pos + x.size(1), at::TensorOptions().dtype(at::kDouble).device(x.device()));
+  at::Tensor angle = (pos.unsqueeze(1) * on_device(frequencies, x.device()).unsqueeze(0)).unsqueeze(1);  // [pos, 1, half]
   at::Tensor y = at_least_float32(x.slice(3, 0, rotary_dim));
   at::Tensor c = (angle.cos() * factor).to(y.scalar_type()), s = (angle.sin() * factor).to(y.scalar_type());
   at::Tensor a = interleaved ? y.slice(3, 0, rotary_dim, 2) : y.slice(3, 0, half);

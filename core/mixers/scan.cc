@@ -49,9 +49,7 @@ bool scan_covers(const LinearRecurrence::Kind& kind, const RecurrenceInput& in, 
   if (kind.write || kind.reads_before || in.steps != 1 || in.a.defined() || in.b.defined() || in.u.defined() || differentiated(in, state)) return false;
   if (in.beta.defined() != kind.delta || in.positions() == 0) return false;
   if (in.q.is_cpu()) return in.q.scalar_type() == at::kFloat || in.q.scalar_type() == at::kDouble;
-  if (!in.q.is_cuda() || in.q.scalar_type() != at::kFloat || in.k.size(3) > kernels::kScanMostKeys || !cuda_scan().start) return false;
-  // Work on another stream than the default one would have to be waited for.
-  return c10::impl::getDeviceGuardImpl(in.q.device().type())->getStream(in.q.device()).id() == 0;
+  return in.q.is_cuda() && in.q.scalar_type() == at::kFloat && in.k.size(3) <= kernels::kScanMostKeys && cuda_scan().start;
 }
 
 at::Tensor scan(const LinearRecurrence::Kind& kind, const RecurrenceInput& in, RecurrentState& state, bool read_out, ScanNotes* notes) {
@@ -96,7 +94,7 @@ at::Tensor scan(const LinearRecurrence::Kind& kind, const RecurrenceInput& in, R
   }
   if (q.is_cpu()) {
     at::parallel_for(0, B * H, 1, [&](int64_t from, int64_t to) { kernels::scan_cpu(s, q.scalar_type() == at::kDouble, from, to); });
-  } else if (const char* error = cuda_scan().start(s, q.device().index(), nullptr)) {
+  } else if (const char* error = cuda_scan().start(s, q.device().index(), c10::impl::getDeviceGuardImpl(q.device().type())->getStream(q.device()).native_handle())) {
     throw Error(StatusCode::kFailed, std::string("the GPU refuses the scan: ") + error, std::string("mixer ") + kind.name, "use --form naive");
   }
   state.S = S;

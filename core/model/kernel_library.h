@@ -1,4 +1,4 @@
-// kernel_library.h — the functions of libmicrotome_kernels.so (kernels/), which is opened on first use.
+// kernel_library.h — the functions of libmicrotome_kernels.so (kernels/) and libmicrotome_graph.so, which are opened on first use.
 #pragma once
 
 #include <string>
@@ -8,5 +8,7 @@ namespace microtome {
 // Null: `why_not`, where given, says why. The library lies beside the file that holds this function, or one folder above
 // (tests); nothing else is searched. Thread-safe.
 void* kernel_function(const char* symbol, std::string* why_not = nullptr);
+// The same of libmicrotome_graph.so (kernels/graph), which needs the CUDA half of LibTorch: ask only where a GPU is used.
+void* graph_function(const char* symbol, std::string* why_not = nullptr);
 
 }  // namespace microtome

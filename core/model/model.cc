@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "core/families/registry.h"
+#include "core/mixers/cursor.h"
 #include "core/model/block.h"
 #include "core/model/weights.h"
 
@@ -12,6 +13,16 @@ namespace {
 
 at::Tensor position_index(const std::vector<int64_t>& positions, at::Device device) {
   return at::tensor(positions, at::TensorOptions().dtype(at::kLong)).to(device);
+}
+
+void check_ids(const at::Tensor& tokens, int64_t vocabulary) {
+  // The largest and smallest id decide; one synchronisation, and only where ids come from outside.
+  auto [low, top] = at::aminmax(tokens);
+  const at::Tensor both = at::stack({low, top}).cpu();
+  const int64_t low_id = both.const_data_ptr<int64_t>()[0], top_id = both.const_data_ptr<int64_t>()[1];
+  if (top_id >= vocabulary || low_id < 0)
+    throw Error(StatusCode::kBadInput, "token id " + std::to_string(low_id < 0 ? low_id : top_id) +
+                " is outside the vocabulary of " + std::to_string(vocabulary), "ids", "use this model's own tokenizer");
 }
 
 }  // namespace
@@ -84,7 +95,9 @@ at::Tensor Model::embed(const at::Tensor& tokens, HookScope& hooks, int64_t firs
   if (config_.embed_scale != 1) x = x * at::scalar_tensor(config_.embed_scale, x.options());
   x = hooks.apply("hook_embed", x);
   if (config_.learned_positions) {
-    at::Tensor rows = weights_->get("pos_embed.weight").narrow(0, first_pos, tokens.size(1));
+    const at::Tensor& positions = weights_->get("pos_embed.weight");
+    const mixers::Cursor* here = mixers::cursor();
+    at::Tensor rows = here ? positions.index_select(0, here->position) : positions.narrow(0, first_pos, tokens.size(1));
     x = x + hooks.apply("hook_pos_embed", rows.unsqueeze(0).expand_as(x));
   }
   if (config_.token_types)
@@ -136,11 +149,8 @@ ForwardResult Model::forward(const at::Tensor& tokens, const HookPlan& plan, Run
       throw Error(StatusCode::kInternal, "the residual to resume from has shape " + c10::str(x.sizes()));
     state->residual.reset();
   } else {
-    // The largest and smallest id decide; one synchronisation, and only where ids come from outside.
-    int64_t top_id = tokens.max().item<int64_t>(), low_id = tokens.min().item<int64_t>();
-    if (top_id >= config_.vocab_size || low_id < 0)
-      throw Error(StatusCode::kBadInput, "token id " + std::to_string(low_id < 0 ? low_id : top_id) +
-                  " is outside the vocabulary of " + std::to_string(config_.vocab_size), "ids", "use this model's own tokenizer");
+    // With a cursor nothing may wait, and whoever holds it has looked.
+    if (!mixers::cursor()) check_ids(tokens, config_.vocab_size);
     x = embed(tokens, top, first_pos);
   }
 
@@ -153,6 +163,10 @@ ForwardResult Model::forward(const at::Tensor& tokens, const HookPlan& plan, Run
         throw Error(StatusCode::kInternal, "logit position " + std::to_string(p) + " is outside this run");
       read->push_back(r);
     }
+    // Every position in order: nothing to choose.
+    bool whole = static_cast<int64_t>(read->size()) == n_pos;
+    for (int64_t i = 0; whole && i < n_pos; ++i) whole = (*read)[static_cast<size_t>(i)] == i;
+    if (whole) read.reset();
   }
   bool keep = state && state->keep;
   if (state && state->layers.empty()) state->layers.resize(infos_.size());

@@ -12,6 +12,7 @@
 #include "core/mixers/registry.h"
 #include "core/mixers/rope.h"
 #include "core/mixers/softmax_attention/attention.h"
+#include "core/mixers/softmax_attention/in_place.h"
 #include "core/mixers/softmax_attention/kept.h"
 #include "core/mixers/softmax_attention/parts.h"
 
@@ -237,11 +238,16 @@ class SoftmaxAttention : public TokenMixer {
       q = hooks.apply("hook_rot_q", rotate_rows(q, rows, first_pos, length, c_.rope));
       k = hooks.apply("hook_rot_k", c_.rope.turn(k, first_pos, length));
     }
-    k = join_kept(state, "k", k, kKind);
-    v = join_kept(state, "v", v, kKind);
-    rows.past = past;
-    if (state) keep(*state, k, v);
-    at::Tensor z = hooks.apply("hook_z", attend(q, k, v, hooks, run.form, rows, first_pos));
+    at::Tensor z;
+    if (const Cursor* here = cursor()) {
+      z = attend_in_place(*here, state, q, k, v, options_);
+    } else {
+      k = join_kept(state, "k", k, kKind);
+      v = join_kept(state, "v", v, kKind);
+      rows.past = past;
+      if (state) keep(*state, k, v);
+      z = hooks.apply("hook_z", attend(q, k, v, hooks, run.form, rows, first_pos));
+    }
     if (c_.gate) {
       at::Tensor by_head = at::linear(asked.x, w_.at("g_proj.weight"), weight_or_none(w_, "g_proj.bias")).view_as(z);
       z = z * hooks.apply("hook_gate", by_head.sigmoid());
