@@ -1,9 +1,9 @@
 #include "core/mixers/projections.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
-#include <mutex>
-
+#include "core/mixers/constants.h"
 #include "core/mixers/cursor.h"
 #include "core/mixers/shared_heads.h"
 
@@ -109,28 +109,11 @@ at::Tensor rotary(const at::Tensor& x, int64_t first_pos, int64_t rotary_dim, do
   return rotary(x, first_pos, at::pow(theta, pair * (-2.0 / static_cast<double>(rotary_dim))), interleaved, 1);
 }
 
-namespace {
-
-// The same few numbers layer after layer: sent to a device once, since each sending waits for it.
-at::Tensor on_device(const at::Tensor& numbers, at::Device device) {
-  if (device.is_cpu()) return numbers;
-  static std::mutex mutex;
-  static std::vector<std::pair<at::Tensor, at::Tensor>> sent;          // here, there
-  std::lock_guard lock(mutex);
-  for (const auto& [here, there] : sent)
-    if (there.device() == device && here.equal(numbers)) return there;
-  if (sent.size() >= 64) sent.erase(sent.begin());
-  sent.emplace_back(numbers, numbers.to(device));
-  return sent.back().second;
-}
-
-}  // namespace
-
 at::Tensor rotary(const at::Tensor& x, int64_t first_pos, const at::Tensor& frequencies, bool interleaved, double factor) {
   const int64_t half = frequencies.size(0), rotary_dim = 2 * half;
   at::Tensor pos = cursor() ? cursor()->position.to(at::kDouble)
                             : at::arange(first_pos, first_pos + x.size(1), at::TensorOptions().dtype(at::kDouble).device(x.device()));
-  at::Tensor angle = (pos.unsqueeze(1) * on_device(frequencies, x.device()).unsqueeze(0)).unsqueeze(1);  // [pos, 1, half]
+  at::Tensor angle = (pos.unsqueeze(1) * on_device(frequencies, x.device(), at::kDouble).unsqueeze(0)).unsqueeze(1);  // [pos, 1, half]
   at::Tensor y = at_least_float32(x.slice(3, 0, rotary_dim));
   at::Tensor c = (angle.cos() * factor).to(y.scalar_type()), s = (angle.sin() * factor).to(y.scalar_type());
   at::Tensor a = interleaved ? y.slice(3, 0, rotary_dim, 2) : y.slice(3, 0, half);
@@ -163,7 +146,8 @@ at::Tensor short_conv(const at::Tensor& x, const at::Tensor& weight, const at::T
   // A sum of `width` shifted products: exact in float64 too, and it has a derivative of any order.
   at::Tensor input = at_least_float32(all), y;
   at::Tensor w = at_least_float32(weight);
-  for (int64_t i = 0; i < width; ++i) {
+  if (n == 1) y = (input * w.select(1, 0).t()).sum(1, true);           // a step of generation: two operations
+  for (int64_t i = 0; i < width && n > 1; ++i) {
     at::Tensor part = input.slice(1, i, i + n) * w.select(2, i).select(1, 0);
     y = y.defined() ? y + part : part;
   }
@@ -183,6 +167,10 @@ at::Tensor conv_from_windows(const at::Tensor& windows, const at::Tensor& weight
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  // On a GPU LibTorch has it as one kernel, in place of six.
+  const bool one_gain = !weight.defined() || (weight.dim() == 1 && weight.size(0) == x.size(-1) && weight.scalar_type() == at::kFloat);
+  if (x.is_cuda() && x.scalar_type() == at::kFloat && one_gain && !(at::GradMode::is_enabled() && x.requires_grad()))
+    return std::get<0>(at::_fused_rms_norm(x, {x.size(-1)}, weight.defined() ? std::optional<at::Tensor>(weight) : std::nullopt, eps));
   at::Tensor y = at_least_float32(x);
   y = y * at::rsqrt(y.square().mean(-1, true) + eps);
   if (weight.defined()) y = y * weight.to(y.scalar_type());

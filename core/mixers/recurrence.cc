@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "core/mixers/hooked_run.h"
+#include "core/mixers/positions.h"
 #include "core/mixers/scan.h"
 
 namespace microtome::mixers {
@@ -162,7 +163,7 @@ at::Tensor LinearRecurrence::spans(const RecurrenceInput& in, RecurrentState& st
                               !hooks.wants("hook_state_write");
   const int64_t stops = std::count(stop.begin(), stop.end(), true);
   if ((form == MixerForm::kRecurrent || (form == MixerForm::kAuto && stops * kScannedSpan > T)) && !hooks.changes("hook_state") &&
-      !hooks.changes("hook_state_write") && !hooks.changes("hook_state_normalizer") && scan_covers(kind_, in, state))
+      !hooks.changes("hook_state_write") && !hooks.changes("hook_state_normalizer") && scan_covers(kind_, in, state, hooks.wants("hook_state_write")))
     return scanned(in, state, hooks);
   std::vector<at::Tensor> outputs;
   int64_t from = 0;
@@ -195,8 +196,9 @@ at::Tensor LinearRecurrence::read_only(const RecurrenceInput& in, RecurrentState
   RecurrenceInput rest = in.slice(border, T);
   at::Tensor z = span(form, rest, state, true);
   if (in.skip.defined()) z = z + skipped(rest);
-  at::Tensor index = at::tensor(read, at::TensorOptions().dtype(at::kLong)).to(z.device()) - border;
-  return z.index_select(1, index);
+  std::vector<int64_t> here = read;
+  for (int64_t& p : here) p -= border;
+  return at_positions(z, here);
 }
 
 at::Tensor LinearRecurrence::run(RecurrenceInput in, RecurrentState& state, HookScope& hooks,

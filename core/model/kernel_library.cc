@@ -1,5 +1,7 @@
 #include "core/model/kernel_library.h"
 
+#include <c10/core/Stream.h>
+#include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <dlfcn.h>
 #include <unistd.h>
 
@@ -55,5 +57,7 @@ void* graph_function(const char* symbol, std::string* why_not) {
 #endif
   return function(found, "libmicrotome_graph.so", symbol, why_not);
 }
+
+void* current_stream(c10::Device device) { return c10::impl::getDeviceGuardImpl(device.type())->getStream(device).native_handle(); }
 
 }  // namespace microtome

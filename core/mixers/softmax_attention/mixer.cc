@@ -8,10 +8,12 @@
 
 #include "core/base/status.h"
 #include "core/mixers/hooked_run.h"
+#include "core/mixers/positions.h"
 #include "core/mixers/projections.h"
 #include "core/mixers/registry.h"
 #include "core/mixers/rope.h"
 #include "core/mixers/softmax_attention/attention.h"
+#include "core/mixers/softmax_attention/both.h"
 #include "core/mixers/softmax_attention/in_place.h"
 #include "core/mixers/softmax_attention/kept.h"
 #include "core/mixers/softmax_attention/parts.h"
@@ -217,9 +219,8 @@ class SoftmaxAttention : public TokenMixer {
     check(in, state, run, rows);
     MixerInput asked = in;
     if (rows.read) {
-      at::Tensor index = at::tensor(*rows.read, at::TensorOptions().dtype(at::kLong)).to(in.x.device());
-      asked.x = in.x.index_select(1, index);
-      for (auto& [role, x] : asked.split) x = x.index_select(1, index);
+      asked.x = at_positions(in.x, *rows.read);
+      for (auto& [role, x] : asked.split) x = at_positions(x, *rows.read);
     }
     at::Tensor q = project(asked, "q", c_.heads), k = project(in, "k", c_.kv_heads), v = project(in, "v", c_.kv_heads);
     if (c_.clip_qkv > 0)
@@ -328,6 +329,12 @@ class SoftmaxAttention : public TokenMixer {
       return hooks.apply(name, at::constant_pad_nd(x, {dropped, 0}, unseen)).narrow(-1, dropped, x.size(-1));
     };
     constexpr double kInfinity = std::numeric_limits<double>::infinity();
+    if (hooks.wants("hook_attn_scores") && form != MixerForm::kNaive && !hooks.changes("hook_attn_scores") && !hooks.changes("hook_pattern"))
+      if (auto [x, p] = scores_and_pattern(q, k, options_, rows); x.defined()) {
+        hooked("hook_attn_scores", x, -kInfinity);
+        hooked("hook_pattern", p, 0.0);
+        return attention_mix(p, v).to(q.scalar_type());
+      }
     at::Tensor scores = hooked("hook_attn_scores", attention_scores(q, k, options_, rows), -kInfinity);
     at::Tensor pattern = hooked("hook_pattern", attention_pattern(scores, options_), 0.0);
     return attention_mix(pattern, v).to(q.scalar_type());
