@@ -12,6 +12,7 @@
 #include "core/model/loaded_model.h"
 #include "tests/golden_path.h"
 #include "tests/load_model.h"
+#include "tests/unit/analysis/feature_fixture.h"
 
 namespace microtome {
 namespace {
@@ -90,13 +91,18 @@ void expect_same(const AnalysisResult& a, const AnalysisResult& b) {
   }
 }
 
-TEST_P(ShortMemory, LessAtATime) {
+const LoadedModel& the_model() {
+  static const auto model = load_model(testing::golden_path("golden/models/fla-hybrid-gated_deltanet-swa"), c10::Device(c10::kCPU), at::kFloat);
+  return *model;
+}
+
+void less_at_a_time(const Case& c) {
   Bounded& memory = allocator();
-  auto model = load_model(testing::golden_path("golden/models/fla-hybrid-gated_deltanet-swa"), c10::Device(c10::kCPU), at::kFloat);
+  const LoadedModel* model = &the_model();
   const Dataset d = pairs(model->model->config().vocab_size, 24);
   RunSettings s;
-  s.analysis = GetParam().analysis;
-  s.params = GetParam().params;
+  s.analysis = c.analysis;
+  s.params = c.params;
   s.seed = 3;
   Progress progress;
   memory.bound = 0;
@@ -104,7 +110,7 @@ TEST_P(ShortMemory, LessAtATime) {
   const RunOutcome plenty = run_analysis(analyses::builtin(), *model, d, s, nullptr, progress);
   EXPECT_TRUE(plenty.events.empty());
   memory.refused = 0;
-  memory.bound = static_cast<size_t>(static_cast<double>(memory.largest) * GetParam().share);
+  memory.bound = static_cast<size_t>(static_cast<double>(memory.largest) * c.share);
   RunOutcome little;
   try {
     little = run_analysis(analyses::builtin(), *model, d, s, nullptr, progress);
@@ -115,6 +121,16 @@ TEST_P(ShortMemory, LessAtATime) {
   memory.bound = 0;
   EXPECT_GT(memory.refused, 0u) << "the bound was never met";
   expect_same(little.result, plenty.result);
+}
+
+TEST_P(ShortMemory, LessAtATime) { less_at_a_time(GetParam()); }
+
+class ShortMemoryOfFeatures : public testing::FeatureFixture {};
+
+TEST_F(ShortMemoryOfFeatures, LessAtATime) {
+  const std::string hook = "blocks.1.hook_resid_post";
+  const std::string sae = write_sae("sae", the_model().model->config().d_model, 640, hook, 0.3, -0.2);
+  less_at_a_time({"dictionary_eval", {{"dictionary", sae}}});
 }
 
 INSTANTIATE_TEST_SUITE_P(Analyses, ShortMemory,
