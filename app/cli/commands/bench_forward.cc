@@ -70,7 +70,7 @@ std::shared_ptr<Model> linear_model(const Json& mixer, bool small, const Compute
 Json decode_bench(const CommandLine& line, const Compute& c, Progress&) {
   const bool cpu = c.device.is_cpu(), small = line.flag("--small");
   const int64_t prompt = 64, heads = small ? 4 : 12, width = small ? 32 : 64;
-  const int rounds = 21, count = cpu ? 4 : 32;               // each round so many tokens
+  const int rounds = 21, count = cpu ? 2 : 8;               // each round so many tokens
   std::vector<std::pair<std::string, std::shared_ptr<Model>>> models;
   std::string name;
   models.emplace_back("softmax attention", bench_model(line, c, name));

@@ -27,7 +27,7 @@ Pair make(const Json& norm, const Json& mixer, int64_t d_model) {
   const ModelConfig c = families::read_model_config(json, "config.json").config;
   const Family* family = families::builtin().find("microtome");
   auto wide = std::make_shared<ModelWeights>(*random_weights(*family, c, c10::Device(c10::kCPU), at::kDouble, 5));
-  for (auto& [name, t] : wide->tensors) t = t.dim() > 1 ? t * 8 : t + at::sin(at::arange(t.numel(), t.options())) * 0.3;
+  for (auto& [name, t] : wide->tensors) t = t.dim() > 1 ? t * (d_model > 100 ? 2 : 8) : t + at::sin(at::arange(t.numel(), t.options())) * 0.3;
   auto narrow = std::make_shared<ModelWeights>(*wide);
   narrow->device = device();
   narrow->dtype = at::kFloat;
