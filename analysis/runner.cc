@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "analysis/engine/memory.h"
 #include "analysis/engine/prompt_check.h"
 #include "analysis/engine/prompts.h"
 #include "analysis/registry.h"
@@ -17,10 +18,6 @@ namespace {
 
 double now_s() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-bool out_of_memory(const std::string& text) {
-  return text.find("out of memory") != std::string::npos || text.find("not enough memory") != std::string::npos;
 }
 
 // Shows what is known of a run. Whatever goes wrong here is no reason for the run to fail.
@@ -235,7 +232,7 @@ RunOutcome run_analysis(const analyses::Registry& registry, const LoadedModel& l
           slot = run->run_item(i, part);
           break;
         } catch (const std::exception& e) {
-          if (!out_of_memory(e.what()) || batch <= 1) throw;
+          if (!engine::out_of_memory(e) || batch <= 1) throw;
           batch = std::max<int64_t>(1, batch / 2);
           run->set_batch(batch);
           out.events.push_back("batch halved to " + std::to_string(batch) + " for lack of memory; equality with another "

@@ -151,7 +151,10 @@ class Run : public AnalysisRun {
       std::string name = "blocks." + std::to_string(layer) + "." + site_.hook;
       at::Tensor sum;
       double count = 0;
-      for (const at::Tensor& tokens : reference_) {
+      std::vector<at::Tensor> parts;
+      for (const at::Tensor& tokens : reference_)
+        for (const at::Tensor& some : tokens.split(std::max<int64_t>(1, batch_))) parts.push_back(some);
+      for (const at::Tensor& tokens : parts) {
         HookPlan plan;
         plan.form = input_.form;
         plan.logits = false;

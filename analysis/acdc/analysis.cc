@@ -49,6 +49,7 @@ class Run : public AnalysisRun {
       : input_(input), graph_((require_prompts(input, kInfo, input.params.get_string("metric") != "kl"), input.model)), metric_(metric_name(input, input.params.get_string("metric"))),
         data_(input_, graph_, metric_, parse_outside(input.params.get_string("outside")), input.params.get_int("batch_size")), blocks_(blocks_of(graph_)) {}
 
+  void set_batch(int64_t rows) override { data_.set_batch(rows); }
   // The last item measures what was found.
   int64_t item_count() const override { return static_cast<int64_t>(blocks_.size()) + 1; }
   std::string item_title(int64_t i) const override { return i < static_cast<int64_t>(blocks_.size()) ? "edges into " + blocks_[static_cast<size_t>(i)].name : "the circuit found"; }

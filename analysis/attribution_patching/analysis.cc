@@ -48,65 +48,25 @@ class Run : public AnalysisRun {
   int64_t item_count() const override { return static_cast<int64_t>(groups_.size()); }
   std::string item_title(int64_t i) const override { return "prompts of " + std::to_string(groups_[static_cast<size_t>(i)].length) + " tokens"; }
 
+  void set_batch(int64_t rows) override { rows_ = std::max<int64_t>(1, rows); }
+
   std::vector<NamedArray> run_item(int64_t item, Progress& progress) override {
-    const GridGroup& g = grid_->groups()[static_cast<size_t>(item)];
-    int64_t n_layers = static_cast<int64_t>(input_.model.config().layers.size());
-    std::vector<std::string> names;
-    std::vector<int64_t> layers;
-    for (int64_t l = 0; l < n_layers; ++l)
-      if (grid_->has_site(l)) {
-        names.push_back("blocks." + std::to_string(l) + "." + site_.hook);
-        layers.push_back(l);
-      }
-    Metric metric(metric_, input_, g.prompts);
-    bool all = metric.needs_all_positions();
-    HookPlan source_plan, base_plan;
-    source_plan.form = base_plan.form = input_.form;
-    for (const std::string& n : names) {
-      source_plan.capture(n);
-      base_plan.capture(n, {}, /*gradient=*/true);
+    const PromptGroup& prompts = grid_->groups()[static_cast<size_t>(item)].prompts;
+    const int64_t count = static_cast<int64_t>(prompts.prompts.size());
+    std::vector<at::Tensor> effect, base, source;
+    for (int64_t from = 0; from < count; from += rows_) {
+      const PromptGroup part = rows_ >= count ? prompts : part_of(prompts, from, std::min(rows_, count - from));
+      Estimate e = estimate(part, progress.range(static_cast<double>(from) / static_cast<double>(count),
+                                                 static_cast<double>(std::min(count, from + rows_)) / static_cast<double>(count)));
+      effect.push_back(e.effect);
+      base.push_back(e.base);
+      source.push_back(e.source);
     }
-    if (!all) source_plan.logit_positions = base_plan.logit_positions = std::vector<int64_t>{-1};
-    progress.step(0, 3, "the other run");
-    ForwardResult source = input_.model.forward(g.source_tokens, source_plan);
-    at::AutoGradMode grad(true);
-    progress.step(1, 3, "the run that is differentiated");
-    ForwardResult base = input_.model.forward(g.base_tokens, base_plan);
-    auto last = [](const at::Tensor& y) { return y.select(1, y.size(1) - 1); };
-    if (metric.needs_reference()) metric.set_reference(last(noise_ ? base.logits : source.logits).detach());
-    auto measure = [&](const at::Tensor& y, const at::Tensor& tokens) {
-      return all ? Metric::token_losses(y, tokens, 0).mean(1) : metric.last(last(y));
-    };
-    at::Tensor base_metric = measure(base.logits, g.base_tokens), source_metric = measure(source.logits, g.source_tokens).detach();
-    progress.step(2, 3, "backward");
-    // A sum over prompts: each prompt's own gradient, since no prompt reads another.
-    std::map<std::string, at::Tensor> grads = hook_gradients(base_metric.sum(), base.cache, names);
-    at::NoGradGuard no_grad;
-    int64_t prompts = static_cast<int64_t>(g.prompts.prompts.size()), length = g.prompts.length;
-    std::vector<int64_t> shape{n_layers};
-    if (grid_->by_pos()) shape.push_back(length);
-    if (grid_->by_head()) shape.push_back(grid_->max_heads());
-    shape.push_back(prompts);
-    at::Tensor effect = at::full(shape, NAN, at::kDouble);
-    for (size_t i = 0; i < names.size(); ++i) {
-      at::Tensor product = ((source.cache.get(names[i]) - base.cache.get(names[i])) * grads.at(names[i])).to(at::kCPU, at::kDouble);
-      // To [prompt, pos, head, width] or [prompt, pos, width], then to the grid's own axes with the prompt last.
-      if (site_.name == "pattern") product = product.permute({0, 2, 1, 3});
-      int64_t keep = grid_->by_head() ? 3 : 2;
-      if (product.dim() > keep) product = product.flatten(keep).sum(-1);
-      if (!grid_->by_pos()) product = product.sum(1);
-      product = product.movedim(0, -1);
-      at::Tensor row = effect.select(0, layers[i]);
-      if (grid_->by_head()) row = row.narrow(grid_->by_pos() ? 1 : 0, 0, grid_->heads(layers[i]));
-      row.copy_(product);
-    }
-    progress.step(3, 3);
     std::vector<std::string> axes{"layer"};
     if (grid_->by_pos()) axes.push_back("pos");
     if (grid_->by_head()) axes.push_back("head");
     axes.push_back("prompt");
-    return {to_array("effect", axes, effect), to_array("base", {"prompt"}, base_metric.detach().to(at::kCPU, at::kDouble)),
-            to_array("source", {"prompt"}, source_metric.to(at::kCPU, at::kDouble))};
+    return {to_array("effect", axes, at::cat(effect, -1)), to_array("base", {"prompt"}, at::cat(base)), to_array("source", {"prompt"}, at::cat(source))};
   }
 
   std::optional<AnalysisResult> preview(const std::vector<std::vector<NamedArray>>& items) override {
@@ -149,6 +109,69 @@ class Run : public AnalysisRun {
   }
 
  private:
+  struct Estimate {
+    at::Tensor effect, base, source;   // [layer, pos?, head?, prompt], [prompt]: float64 on the CPU
+  };
+
+  // Both runs of some prompts and one way back through one of them.
+  Estimate estimate(const PromptGroup& g, Progress progress) const {
+    const at::Tensor &base_tokens = noise_ ? g.clean : g.corrupted, &source_tokens = noise_ ? g.corrupted : g.clean;
+    const int64_t n_layers = static_cast<int64_t>(input_.model.config().layers.size());
+    std::vector<std::string> names;
+    std::vector<int64_t> layers;
+    for (int64_t l = 0; l < n_layers; ++l)
+      if (grid_->has_site(l)) {
+        names.push_back("blocks." + std::to_string(l) + "." + site_.hook);
+        layers.push_back(l);
+      }
+    Metric metric(metric_, input_, g);
+    const bool all = metric.needs_all_positions();
+    HookPlan source_plan, base_plan;
+    source_plan.form = base_plan.form = input_.form;
+    for (const std::string& n : names) {
+      source_plan.capture(n);
+      base_plan.capture(n, {}, /*gradient=*/true);
+    }
+    if (!all) source_plan.logit_positions = base_plan.logit_positions = std::vector<int64_t>{-1};
+    progress.step(0, 3, "the other run");
+    ForwardResult source = input_.model.forward(source_tokens, source_plan);
+    at::AutoGradMode grad(true);
+    progress.step(1, 3, "the run that is differentiated");
+    ForwardResult base = input_.model.forward(base_tokens, base_plan);
+    auto last = [](const at::Tensor& y) { return y.select(1, y.size(1) - 1); };
+    if (metric.needs_reference()) metric.set_reference(last(noise_ ? base.logits : source.logits).detach());
+    auto measure = [&](const at::Tensor& y, const at::Tensor& tokens) {
+      return all ? Metric::token_losses(y, tokens, 0).mean(1) : metric.last(last(y));
+    };
+    at::Tensor base_metric = measure(base.logits, base_tokens), source_metric = measure(source.logits, source_tokens).detach();
+    progress.step(2, 3, "backward");
+    // A sum over prompts: each prompt's own gradient, since no prompt reads another.
+    std::map<std::string, at::Tensor> grads = hook_gradients(base_metric.sum(), base.cache, names);
+    at::NoGradGuard no_grad;
+    const int64_t prompts = g.clean.size(0);
+    std::vector<int64_t> shape{n_layers};
+    if (grid_->by_pos()) shape.push_back(g.length);
+    if (grid_->by_head()) shape.push_back(grid_->max_heads());
+    shape.push_back(prompts);
+    // Summed where the model is; what is fetched is the estimate alone, once.
+    at::Tensor effect = at::full(shape, NAN, at::TensorOptions().dtype(at::kDouble).device(base_metric.device()));
+    for (size_t i = 0; i < names.size(); ++i) {
+      at::Tensor product = (source.cache.get(names[i]) - base.cache.get(names[i])) * grads.at(names[i]);
+      // To [prompt, pos, head, width] or [prompt, pos, width], then to the grid's own axes with the prompt last.
+      if (site_.name == "pattern") product = product.permute({0, 2, 1, 3});
+      const int64_t keep = grid_->by_head() ? 3 : 2;
+      std::vector<int64_t> summed;
+      if (!grid_->by_pos()) summed.push_back(1);
+      for (int64_t axis = keep; axis < product.dim(); ++axis) summed.push_back(axis);
+      product = (summed.empty() ? product.to(at::kDouble) : product.sum(summed, false, at::kDouble)).movedim(0, -1);
+      at::Tensor row = effect.select(0, layers[i]);
+      if (grid_->by_head()) row = row.narrow(grid_->by_pos() ? 1 : 0, 0, grid_->heads(layers[i]));
+      row.copy_(product);
+    }
+    progress.step(3, 3);
+    return {effect.cpu(), base_metric.detach().to(at::kCPU, at::kDouble), source_metric.to(at::kCPU, at::kDouble)};
+  }
+
   struct Gathered {
     at::Tensor effect, base, source;   // [layer, pos?, head?, prompt], [prompt]; NaN for prompts not run yet
     std::vector<int64_t> done;         // prompts that ran, rising
@@ -196,6 +219,7 @@ class Run : public AnalysisRun {
   Site site_;
   std::string metric_;
   bool noise_ = false;
+  int64_t rows_ = 64;                  // prompts run together
   std::vector<PromptGroup> groups_;
   std::unique_ptr<PatchGrid> grid_;
 };

@@ -9,9 +9,22 @@ namespace microtome::circuit {
 CircuitPrompts::CircuitPrompts(const AnalysisInput& input, const Graph& graph, const std::string& metric, Outside outside, int64_t rows)
     : input_(input), graph_(graph), metric_(metric), outside_(outside) {
   if (outside == Outside::kMean) means_ = mean_sources(graph, input);
-  groups_ = engine::group_prompts(input, outside == Outside::kCorrupted, rows > 0 ? rows : 64);
+  if (rows > 0) rows_ = rows;
+  groups_ = engine::group_prompts(input, outside == Outside::kCorrupted, rows_);
   runners_.resize(groups_.size());
   prompts_ = static_cast<int64_t>(input.dataset.pairs.size());
+}
+
+void CircuitPrompts::set_batch(int64_t rows) {
+  const bool less = batch_ > 0 && rows < batch_;
+  batch_ = rows;
+  if (!less) return;
+  int64_t largest = 1;
+  for (const engine::PromptGroup& g : groups_) largest = std::max(largest, g.clean.size(0));
+  rows_ = std::max<int64_t>(1, largest / 2);
+  runners_.clear();
+  groups_ = engine::group_prompts(input_, outside_ == Outside::kCorrupted, rows_);
+  runners_.resize(groups_.size());
 }
 
 EdgeRunner& CircuitPrompts::runner(size_t group) {

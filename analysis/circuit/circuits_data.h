@@ -15,6 +15,8 @@ namespace microtome::circuit {
 class CircuitPrompts {
  public:
   CircuitPrompts(const AnalysisInput& input, const Graph& graph, const std::string& metric, Outside outside, int64_t rows);
+  // As AnalysisRun::set_batch: less than before halves the prompts that run together.
+  void set_batch(int64_t rows);
   const std::vector<engine::PromptGroup>& groups() const { return groups_; }
   EdgeRunner& runner(size_t group);
   int64_t prompts() const { return prompts_; }
@@ -33,7 +35,7 @@ class CircuitPrompts {
   at::Tensor means_;
   std::vector<engine::PromptGroup> groups_;
   std::vector<std::unique_ptr<EdgeRunner>> runners_;
-  int64_t prompts_ = 0;
+  int64_t prompts_ = 0, rows_ = 64, batch_ = 0;
 };
 
 // A table of the strongest edges inside.

@@ -6,6 +6,7 @@
 
 #include "analysis/circuit/sources.h"
 #include "analysis/engine/layers.h"
+#include "analysis/engine/memory.h"
 
 namespace microtome::circuit {
 namespace {
@@ -68,6 +69,7 @@ struct EdgeRunner::Impl {
   at::Tensor outside;                  // [source, prompt, pos, d_model]
   at::Tensor shift;                    // outside - clean
   at::Tensor clean, clean_logits;
+  int64_t most = 4096;                 // circuits at once; fewer after memory did not suffice
 
   Impl(const Graph& g, const AnalysisInput& input, const engine::PromptGroup& group, const std::string& name, Outside kind, const at::Tensor& means)
       : graph(g), model(g.model()), form(input.form), metric(name, input, group) {
@@ -128,6 +130,27 @@ struct EdgeRunner::Impl {
 
   int64_t tokens_here() const { return tokens.size(1); }
 
+  // Readers of one layer that follow one another and read the same sources (q, k and v): their corrections are one product, for
+  // which the sources are fetched once.
+  struct Together {
+    int64_t layer, sources, first, count, readers;
+    at::Tensor sum;                    // while some of them have not read yet
+  };
+  std::vector<Together> readers_together(int64_t from_layer, const std::vector<char>& wanted) const {
+    constexpr int64_t kMost = 4;       // their corrections are there at the same time
+    std::vector<Together> out;
+    for (size_t i = 0; i < graph.readers().size(); ++i) {
+      const Readers& r = graph.readers()[i];
+      if (r.layer < from_layer || !wanted[i]) continue;
+      const bool joins = !out.empty() && r.by_head && out.back().layer == r.layer && out.back().sources == r.sources &&
+                         out.back().first + out.back().count == r.first && out.back().readers < kMost;
+      if (!joins) out.push_back({r.layer, r.sources, r.first, 0, 0, {}});
+      out.back().count += r.count;
+      ++out.back().readers;
+    }
+    return out;
+  }
+
   // The run of `circuits` circuits from a layer on. cut: weight of each edge's replacement [circuit, input, source] on the
   // device; wanted(reader) and needed(writer) say where anything is cut.
   at::Tensor run(const at::Tensor& cut, int64_t circuits, int64_t from_layer, const std::vector<char>& wanted,
@@ -168,15 +191,23 @@ struct EdgeRunner::Impl {
         });
       }
     }
-    auto corrected = [&](const Readers& r, const at::Tensor& value) {
-      at::Tensor weights = cut.narrow(1, r.first, r.count).narrow(2, 0, r.sources);                        // [circuit, n, source]
-      const int64_t before = std::min(shared, r.sources);
-      at::Tensor sum = at::matmul(weights.narrow(2, 0, before).reshape({circuits * r.count, before}), early.narrow(0, 0, before)).view({circuits, r.count, flat});
-      if (!soft && r.sources > shared && late.defined())
-        sum = sum.baddbmm_(weights.narrow(2, shared, r.sources - shared), late.narrow(1, 0, r.sources - shared));
+    std::vector<Together> groups = readers_together(from_layer, wanted);
+    auto corrections = [&](int64_t first, int64_t count, int64_t sources) {                                 // [circuit, count, flat]
+      at::Tensor weights = cut.narrow(1, first, count).narrow(2, 0, sources);                               // [circuit, n, source]
+      const int64_t before = std::min(shared, sources);
+      at::Tensor sum = at::matmul(weights.narrow(2, 0, before).reshape({circuits * count, before}), early.narrow(0, 0, before)).view({circuits, count, flat});
+      if (!soft && sources > shared && late.defined())
+        sum = sum.baddbmm_(weights.narrow(2, shared, sources - shared), late.narrow(1, 0, sources - shared));
       for (const auto& [at_, block] : parts)
-        if (at_ < r.sources) sum = sum + at::bmm(weights.narrow(2, at_, block.size(1)), block);
-      sum = sum.view({circuits, r.count, prompts, tokens_here(), width}).permute({0, 2, 3, 1, 4}).flatten(0, 1);
+        if (at_ < sources) sum = sum + at::bmm(weights.narrow(2, at_, block.size(1)), block);
+      return sum;
+    };
+    auto corrected = [&](const Readers& r, const at::Tensor& value) {
+      Together& t = *std::find_if(groups.begin(), groups.end(), [&](const Together& g) { return r.first >= g.first && r.first < g.first + g.count; });
+      if (!t.sum.defined()) t.sum = corrections(t.first, t.count, r.sources);
+      at::Tensor sum = t.sum.narrow(1, r.first - t.first, r.count);
+      if (r.first + r.count == t.first + t.count) t.sum.reset();         // the last that reads it
+      sum = sum.unflatten(2, {prompts, tokens_here(), width}).permute({0, 2, 3, 1, 4}).flatten(0, 1);
       return value + (r.by_head ? sum : sum.squeeze(2));
     };
     at::Tensor x = residual[static_cast<size_t>(from_layer)];
@@ -213,17 +244,17 @@ int64_t EdgeRunner::circuits_at_once(int64_t from_layer) const {
   const double floats = static_cast<double>(impl_->prompts * impl_->tokens_here() * impl_->width) *
                         static_cast<double>(g.source_count() - g.sources_before(from_layer) + 16 * heads + 24);
   const double budget = impl_->model.device().is_cpu() ? 2e8 : 1.6e10;
-  return std::clamp<int64_t>(static_cast<int64_t>(budget / (floats * static_cast<double>(impl_->shift.element_size()))), 1, 4096);
+  return std::clamp<int64_t>(static_cast<int64_t>(budget / (floats * static_cast<double>(impl_->shift.element_size()))), 1, impl_->most);
 }
 
 at::Tensor EdgeRunner::run(const at::Tensor& given, int64_t from_layer) {
   at::NoGradGuard no_grad;
   const Graph& g = impl_->graph;
   at::Tensor inside = given.to(at::kCPU, at::kBool).contiguous();
-  const int64_t at_once = circuits_at_once(from_layer), total = inside.size(0);
+  int64_t at_once = circuits_at_once(from_layer);
   std::vector<at::Tensor> out;
-  for (int64_t from = 0; from < total; from += at_once) {
-    at::Tensor some = inside.narrow(0, from, std::min(at_once, total - from)).contiguous();
+  engine::in_parts(inside.size(0), at_once, [&](int64_t from, int64_t n) {
+    at::Tensor some = inside.narrow(0, from, n).contiguous();
     at::Tensor live = live_inputs(g, some);
     at::Tensor cut = some.logical_not().logical_and(live.unsqueeze(1)).logical_and(g.possible()).transpose(1, 2).contiguous();   // [circuit, input, source]
     at::Tensor any = cut.any(0);                       // [input, source]
@@ -232,7 +263,8 @@ at::Tensor EdgeRunner::run(const at::Tensor& given, int64_t from_layer) {
     for (const Writers& w : g.writers()) needed.push_back(any.narrow(1, w.first, w.count).any().item<bool>());
     at::Tensor logits = impl_->run(cut.to(impl_->shift.options()), some.size(0), from_layer, wanted, needed, false);
     out.push_back(impl_->metric.last(logits).to(at::kCPU, at::kDouble).view({some.size(0), impl_->prompts}));
-  }
+  });
+  if (at_once < circuits_at_once(from_layer)) impl_->most = at_once;
   return at::cat(out);
 }
 

@@ -57,7 +57,10 @@ class Run : public AnalysisRun {
     draws_ = draw_prompts(input, prompts_ > 1 ? input.params.get_int("resamples") : 0);
   }
 
-  void set_batch(int64_t rows) override { rows_ = rows; }
+  void set_batch(int64_t rows) override {
+    rows_ = rows;
+    data_.set_batch(rows);
+  }
   // Scores of each group of prompts, then the circuits made of them.
   int64_t item_count() const override { return static_cast<int64_t>(groups_.size()) + 1; }
   std::string item_title(int64_t i) const override { return i < static_cast<int64_t>(groups_.size()) ? "scores of edges" : "circuits of every size"; }

@@ -39,6 +39,7 @@ class Run : public AnalysisRun {
     edges_ = possible;                                 // flat index of each edge
   }
 
+  void set_batch(int64_t rows) override { data_.set_batch(rows); }
   int64_t item_count() const override { return (steps_ + kStepsAnItem - 1) / kStepsAnItem + 1; }
   std::string item_title(int64_t i) const override {
     return i + 1 == item_count() ? "the circuit found" : "steps " + std::to_string(i * kStepsAnItem) + " to " + std::to_string(std::min(steps_, (i + 1) * kStepsAnItem));

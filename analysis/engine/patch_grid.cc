@@ -64,6 +64,35 @@ PatchGrid::PatchGrid(const AnalysisInput& input, Options options, std::vector<Gr
 
 PatchGrid::~PatchGrid() = default;
 
+void PatchGrid::split_groups(int64_t most_prompts) {
+  const int64_t most = std::max<int64_t>(1, most_prompts);
+  std::vector<GridGroup> out;
+  bool any = false;
+  for (GridGroup& g : groups_) {
+    const int64_t count = static_cast<int64_t>(g.prompts.prompts.size());
+    if (count <= most) {
+      out.push_back(std::move(g));
+      continue;
+    }
+    any = true;
+    for (int64_t from = 0; from < count; from += most) {
+      const int64_t n = std::min(most, count - from);
+      GridGroup part;
+      part.prompts = part_of(g.prompts, from, n);
+      part.base_tokens = g.base_tokens.narrow(0, from, n);
+      if (g.source_tokens.defined()) part.source_tokens = g.source_tokens.narrow(0, from, n);
+      part.first_changed = g.first_changed;
+      part.metric = std::make_unique<Metric>(g.metric->name(), input_, part.prompts);
+      out.push_back(std::move(part));
+    }
+  }
+  groups_ = std::move(out);
+  if (!any) return;
+  bases_.clear();
+  bases_.resize(groups_.size());
+  sources_.assign(groups_.size(), {});
+}
+
 bool PatchGrid::has_site(int64_t layer) const { return input_.model.catalogue().find(point(options_.site, layer)) != nullptr; }
 
 void PatchGrid::require_site() const {
@@ -271,6 +300,7 @@ PatchGrid::Cells PatchGrid::run_layer(int64_t layer, int64_t batch_rows, Progres
                                       const std::function<void(const Cells& so_far)>& on_batch) {
   std::map<std::string, at::Tensor> out = empty_result();
   if (!has_site(layer)) return out;
+  split_groups(batch_rows);
   const Site& site = options_.site;
   bool pattern = site.name == "pattern";
   // Changes of the residual stream itself need no hook: the run starts behind them.

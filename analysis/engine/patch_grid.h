@@ -65,8 +65,10 @@ class PatchGrid {
   at::Tensor base_loss();              // mean next-token loss of the base run [prompt]
   const std::vector<GridGroup>& groups() const { return groups_; }
 
+  // No group has more prompts than that from here on: what runs together even for a single cell.
+  void split_groups(int64_t most_prompts);
   // All cells of a layer: "value" (and "kl", "loss") [pos?, head?, prompt], float64; NaN where the cell does not exist.
-  // on_batch is given them after every batch of cells, those not run yet NaN; it decides nothing about the batches.
+  // Groups of more than batch_rows prompts are split. on_batch is given them after every batch of cells, those not run yet NaN; it decides nothing about the batches.
   using Cells = std::map<std::string, at::Tensor>;
   Cells run_layer(int64_t layer, int64_t batch_rows, Progress& progress,
                   const std::function<void(const Cells& so_far)>& on_batch = {});

@@ -229,9 +229,11 @@ Parsed parse(int argc, char** argv) {
       .words("RUN", "runs (default: all that are done)", 0, -1).option("--project", "a project file", true)
       .choice("--format", "format (default html)", {"html", "md", "pdf"}).option("--title", "title").option("--question", "the question, one sentence")
       .option("--notes", "a Markdown file to include").option("--out", "the file to write", true);
-  add("bench", "benchmark workloads; JSON on standard output", "microtome bench patching --device cpu")
-      .words("NAME", "patching, forward, circuits, mixers, kernels or training (default: all)", 0, 1).option("--model", "a model folder (default: random weights of GPT-2-small shape)")
-      .flag("--small", "small shapes, for a quick look").compute();
+  add("bench", "benchmark workloads; JSON with device, versions, shapes, medians and physical limits", "microtome bench patching --device cpu")
+      .words("NAME", "forward, patching, decode, circuits, mixers, kernels, training … or all (default); with --table files that --out wrote", 0, 64)
+      .option("--model", "a model folder (default: random weights of GPT-2-small shape)")
+      .flag("--small", "small shapes, for a quick look").option("--out", "a file for the JSON (default: standard output)")
+      .flag("--table", "print the README's table of speed from files").compute();
   add("demo", "the main job on the two models that ship with Microtome, ending with a report", "microtome demo --out demo-out")
       .option("--out", "the folder for report and project (default demo-out)").option("--models", "a folder with zoo-llama and zoo-gated_deltanet")
       .number("--prompts", "prompts a task (default 32)", 4, 100000).compute();

@@ -5,6 +5,8 @@
 
 #include <limits>
 
+#include "core/mixers/positions.h"
+
 namespace microtome::mixers {
 
 void check_input(const MixerInput& in, int64_t d_model, const std::string& kind) {
@@ -37,7 +39,7 @@ at::Tensor kept_tensor(const MixerState* state, const std::string& name, at::Int
 
 at::Tensor only_read(const at::Tensor& x, const MixerRun& run) {
   if (!run.read || x.size(1) == static_cast<int64_t>(run.read->size())) return x;
-  return x.index_select(1, at::tensor(*run.read, at::TensorOptions().dtype(at::kLong)).to(x.device()));
+  return at_positions(x, *run.read);
 }
 
 std::vector<bool> tokens_wanted(const HookScope& hooks, const std::vector<std::string>& points, int64_t count) {

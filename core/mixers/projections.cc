@@ -1,8 +1,15 @@
 #include "core/mixers/projections.h"
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>
 
+#include <cmath>
+
+#include "core/mixers/constants.h"
+#include "core/mixers/cursor.h"
 #include "core/mixers/shared_heads.h"
+#include "core/model/kernel_library.h"
+#include "kernels/short_conv/short_conv.h"
 
 namespace microtome::mixers {
 
@@ -108,8 +115,9 @@ at::Tensor rotary(const at::Tensor& x, int64_t first_pos, int64_t rotary_dim, do
 
 at::Tensor rotary(const at::Tensor& x, int64_t first_pos, const at::Tensor& frequencies, bool interleaved, double factor) {
   const int64_t half = frequencies.size(0), rotary_dim = 2 * half;
-  at::Tensor pos = at::arange(first_pos, first_pos + x.size(1), at::TensorOptions().dtype(at::kDouble).device(x.device()));
-  at::Tensor angle = (pos.unsqueeze(1) * frequencies.to(x.device()).unsqueeze(0)).unsqueeze(1);  // [pos, 1, half]
+  at::Tensor pos = cursor() ? cursor()->position.to(at::kDouble)
+                            : at::arange(first_pos, first_pos + x.size(1), at::TensorOptions().dtype(at::kDouble).device(x.device()));
+  at::Tensor angle = (pos.unsqueeze(1) * on_device(frequencies, x.device(), at::kDouble).unsqueeze(0)).unsqueeze(1);  // [pos, 1, half]
   at::Tensor y = at_least_float32(x.slice(3, 0, rotary_dim));
   at::Tensor c = (angle.cos() * factor).to(y.scalar_type()), s = (angle.sin() * factor).to(y.scalar_type());
   at::Tensor a = interleaved ? y.slice(3, 0, rotary_dim, 2) : y.slice(3, 0, half);
@@ -135,14 +143,50 @@ at::Tensor with_window(const at::Tensor& x, int64_t width, const at::Tensor& win
 
 }  // namespace
 
+namespace {
+
+// By a kernel (kernels/short_conv); undefined where it does not cover the case.
+at::Tensor conv_in_one_pass(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, at::Tensor* window, bool silu) {
+  static const auto start = reinterpret_cast<kernels::ShortConvCuda>(kernel_function(kernels::kShortConvCudaSymbol));
+  const at::Tensor before = window ? *window : at::Tensor();
+  const int64_t width = weight.size(2);
+  auto fits = [&](const at::Tensor& t) { return !t.defined() || (t.scalar_type() == at::kFloat && t.device() == x.device() && !(at::GradMode::is_enabled() && t.requires_grad())); };
+  if (!start || !x.is_cuda() || !fits(x) || !fits(weight) || !fits(bias) || !fits(before) || width < 2 || width > kernels::kShortConvMostWidth || x.size(0) > 65535 || x.size(1) > 500000) return {};
+  if (before.defined() && (before.dim() != 3 || before.size(0) != x.size(0) || before.size(1) != width - 1 || before.size(2) != x.size(2))) return {};
+  const at::Tensor in = x.contiguous(), taps = weight.contiguous(), added = bias.defined() ? bias.contiguous() : at::Tensor(), kept = before.defined() ? before.contiguous() : at::Tensor();
+  at::Tensor y = at::empty_like(in), after;
+  kernels::ShortConv c;
+  c.batch = in.size(0);
+  c.positions = in.size(1);
+  c.channels = in.size(2);
+  c.width = width;
+  c.silu = silu;
+  c.x = in.const_data_ptr<float>();
+  c.weight = taps.const_data_ptr<float>();
+  if (added.defined()) c.bias = added.const_data_ptr<float>();
+  if (kept.defined()) c.before = kept.const_data_ptr<float>();
+  c.y = y.mutable_data_ptr<float>();
+  if (window) {
+    after = at::empty({c.batch, width - 1, c.channels}, in.options());
+    c.after = after.mutable_data_ptr<float>();
+  }
+  if (const char* error = start(c, in.device().index(), current_stream(in.device()))) throw Error(StatusCode::kFailed, std::string("the GPU refuses the short convolution: ") + error);
+  if (window) *window = after;
+  return y;
+}
+
+}  // namespace
+
 at::Tensor short_conv(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, at::Tensor* window,
                       bool silu) {
+  if (at::Tensor y = conv_in_one_pass(x, weight, bias, window, silu); y.defined()) return y;
   const int64_t width = weight.size(2), n = x.size(1);
   at::Tensor all = with_window(x, width, window ? *window : at::Tensor());
   // A sum of `width` shifted products: exact in float64 too, and it has a derivative of any order.
   at::Tensor input = at_least_float32(all), y;
   at::Tensor w = at_least_float32(weight);
-  for (int64_t i = 0; i < width; ++i) {
+  if (n == 1) y = (input * w.select(1, 0).t()).sum(1, true);           // a step of generation: two operations
+  for (int64_t i = 0; i < width && n > 1; ++i) {
     at::Tensor part = input.slice(1, i, i + n) * w.select(2, i).select(1, 0);
     y = y.defined() ? y + part : part;
   }
@@ -162,6 +206,10 @@ at::Tensor conv_from_windows(const at::Tensor& windows, const at::Tensor& weight
 }
 
 at::Tensor rms_norm(const at::Tensor& x, const at::Tensor& weight, double eps) {
+  // On a GPU LibTorch has it as one kernel, in place of six.
+  const bool one_gain = !weight.defined() || (weight.dim() == 1 && weight.size(0) == x.size(-1) && weight.scalar_type() == at::kFloat);
+  if (x.is_cuda() && x.scalar_type() == at::kFloat && one_gain && !(at::GradMode::is_enabled() && x.requires_grad()))
+    return std::get<0>(at::_fused_rms_norm(x, {x.size(-1)}, weight.defined() ? std::optional<at::Tensor>(weight) : std::nullopt, eps));
   at::Tensor y = at_least_float32(x);
   y = y * at::rsqrt(y.square().mean(-1, true) + eps);
   if (weight.defined()) y = y * weight.to(y.scalar_type());
@@ -178,6 +226,11 @@ at::Tensor group_norm(const at::Tensor& x, const at::Tensor& weight, const at::T
 }
 
 at::Tensor l2_norm(const at::Tensor& x) {
+  // As rms_norm, whose mean of squares is the sum divided by the width.
+  if (x.is_cuda() && x.scalar_type() == at::kFloat && !(at::GradMode::is_enabled() && x.requires_grad())) {
+    const double width = static_cast<double>(x.size(-1));
+    return std::get<0>(at::_fused_rms_norm(x, {x.size(-1)}, std::nullopt, 1e-6 / width)) * (1 / std::sqrt(width));
+  }
   at::Tensor y = at_least_float32(x);
   return (y * at::rsqrt(y.square().sum(-1, true) + 1e-6)).to(x.scalar_type());
 }

@@ -7,6 +7,7 @@
 
 #include "core/mixers/chunk_kernel.h"
 #include "core/mixers/hooked_run.h"
+#include "core/mixers/positions.h"
 #include "core/mixers/scan.h"
 
 namespace microtome::mixers {
@@ -183,7 +184,7 @@ at::Tensor LinearRecurrence::spans(const RecurrenceInput& in, RecurrentState& st
       !chunk_kernel_refuses(kind_, in, state))
     return noted(in, state, hooks, true);
   if (is_narrow(in)) return spans(widened(in), state, hooks, form);
-  if ((form == MixerForm::kRecurrent || (form == MixerForm::kAuto && stops * kScannedSpan > T)) && !changed && scan_covers(kind_, in, state))
+  if ((form == MixerForm::kRecurrent || (form == MixerForm::kAuto && stops * kScannedSpan > T)) && !changed && scan_covers(kind_, in, state, hooks.wants("hook_state_write")))
     return noted(in, state, hooks, false);
   std::vector<at::Tensor> outputs;
   int64_t from = 0;
@@ -216,8 +217,9 @@ at::Tensor LinearRecurrence::read_only(const RecurrenceInput& in, RecurrentState
   RecurrenceInput rest = in.slice(border, T);
   at::Tensor z = span(form, rest, state, true);
   if (in.skip.defined()) z = z + skipped(rest);
-  at::Tensor index = at::tensor(read, at::TensorOptions().dtype(at::kLong)).to(z.device()) - border;
-  return z.index_select(1, index);
+  std::vector<int64_t> here = read;
+  for (int64_t& p : here) p -= border;
+  return at_positions(z, here);
 }
 
 at::Tensor LinearRecurrence::run(RecurrenceInput in, RecurrentState& state, HookScope& hooks,

@@ -3,8 +3,10 @@
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
-#include <c10/core/impl/DeviceGuardImplInterface.h>
 
+#include "core/mixers/comba/forms.h"
+#include "core/mixers/gated_delta_product/forms.h"
+#include "core/mixers/rwkv7/forms.h"
 #include "core/model/kernel_library.h"
 #include "kernels/scan/scan.h"
 
@@ -27,7 +29,7 @@ const CudaScan& cuda_scan() {
 
 bool differentiated(const RecurrenceInput& in, const RecurrentState& state) {
   if (!at::GradMode::is_enabled()) return false;
-  for (const at::Tensor* t : {&in.q, &in.k, &in.v, &in.g, &in.beta, &state.S, &state.z})
+  for (const at::Tensor* t : {&in.q, &in.k, &in.v, &in.g, &in.beta, &in.a, &in.b, &in.u, &state.S, &state.z})
     if (t->defined() && t->requires_grad()) return true;
   return false;
 }
@@ -45,20 +47,64 @@ at::Tensor normalizer(const RecurrenceInput& in, RecurrentState& state, ScanNote
 
 const std::string& scan_missing() { return cuda_scan().why_not; }
 
-bool scan_covers(const LinearRecurrence::Kind& kind, const RecurrenceInput& in, const RecurrentState& state) {
-  if (kind.write || kind.reads_before || in.steps != 1 || in.a.defined() || in.b.defined() || in.u.defined() || differentiated(in, state)) return false;
-  if (in.beta.defined() != kind.delta || in.positions() == 0) return false;
+namespace {
+
+// What the kernels know of writes and reads that are neither plain nor the delta rule's.
+enum class Kin { kNone, kOwnKey, kLowRank, kBefore, kOther };
+
+Kin kin_of(const LinearRecurrence::Kind& kind) {
+  if (kind.write == comba_write) return Kin::kOwnKey;
+  if (kind.write == dplr_write) return Kin::kLowRank;
+  if (kind.write == gated_delta_product_write || !kind.write) return kind.reads_before ? Kin::kBefore : Kin::kNone;   // its steps are delta rules
+  return Kin::kOther;
+}
+
+// Several writes a token are as many tokens, of which the first decays and the last reads.
+RecurrenceInput one_by_one(const RecurrenceInput& in) {
+  const int64_t n = in.steps;
+  RecurrenceInput out = in;
+  out.steps = 1;
+  auto stretched = [&](const at::Tensor& t, int64_t at_step) {
+    at::Tensor wide = at::zeros({t.size(0), t.size(1), n, t.size(2), t.size(3)}, t.options());
+    wide.select(2, at_step).copy_(t);
+    return wide.flatten(1, 2);
+  };
+  out.q = stretched(in.q, n - 1);
+  if (in.g.defined()) out.g = stretched(in.g, 0);
+  return out;
+}
+
+}  // namespace
+
+bool scan_covers(const LinearRecurrence::Kind& kind, const RecurrenceInput& in, const RecurrentState& state, bool write_wanted) {
+  const Kin kin = kin_of(kind);
+  if (kin == Kin::kOther || differentiated(in, state) || in.positions() == 0 || in.beta.defined() != kind.delta) return false;
+  if (in.a.defined() != (kin == Kin::kOwnKey || kin == Kin::kLowRank) || in.b.defined() != (kin == Kin::kLowRank) || in.u.defined() != (kin == Kin::kBefore)) return false;
+  if (in.steps != 1 && kind.write != gated_delta_product_write) return false;
+  const int64_t width = in.g.defined() ? in.g.size(3) : 0;
+  if (kin == Kin::kOwnKey && width != 1) return false;
+  if ((kin == Kin::kLowRank || kin == Kin::kBefore) && (width <= 1 || (kin == Kin::kBefore && in.q.size(2) != in.k.size(2)))) return false;
+  // What is not one product of two vectors is not written down.
+  if (write_wanted && (in.steps != 1 || kin == Kin::kLowRank)) return false;
   if (in.q.is_cpu()) return in.q.scalar_type() == at::kFloat || in.q.scalar_type() == at::kDouble;
-  if (!in.q.is_cuda() || in.q.scalar_type() != at::kFloat || in.k.size(3) > kernels::kScanMostKeys || !cuda_scan().start) return false;
-  // Work on another stream than the default one would have to be waited for.
-  return c10::impl::getDeviceGuardImpl(in.q.device().type())->getStream(in.q.device()).id() == 0;
+  return in.q.is_cuda() && in.q.scalar_type() == at::kFloat && in.k.size(3) <= kernels::kScanMostKeys && cuda_scan().start;
 }
 
 at::Tensor scan(const LinearRecurrence::Kind& kind, const RecurrenceInput& in, RecurrentState& state, bool read_out, ScanNotes* notes) {
   at::NoGradGuard no_grad;
+  if (in.steps > 1) {
+    const int64_t n = in.steps;
+    if (notes)
+      for (int64_t& t : notes->keep) t = t * n + n - 1;
+    at::Tensor every = scan(kind, one_by_one(in), state, read_out, notes);
+    if (notes)
+      for (int64_t& t : notes->keep) t /= n;
+    return read_out ? every.unflatten(1, {in.positions(), n}).select(2, n - 1) : every;
+  }
   const int64_t B = in.k.size(0), T = in.positions(), H = in.k.size(2), K = in.k.size(3), V = in.v.size(3);
   const at::Tensor q = in.q.contiguous(), k = in.k.contiguous(), v = in.v.contiguous();
   const at::Tensor g = in.g.defined() ? in.g.contiguous() : at::Tensor(), beta = kind.delta ? in.beta.contiguous() : at::Tensor();
+  const at::Tensor a = in.a.defined() ? in.a.contiguous() : at::Tensor(), b = in.b.defined() ? in.b.contiguous() : at::Tensor(), u = in.u.defined() ? in.u.contiguous() : at::Tensor();
   at::Tensor S = state.S.clone(at::MemoryFormat::Contiguous), z, slots;          // the incoming state may be kept elsewhere
   kernels::Scan s;
   s.batch = B;
@@ -75,6 +121,9 @@ at::Tensor scan(const LinearRecurrence::Kind& kind, const RecurrenceInput& in, R
     s.g_width = g.size(3);
   }
   if (beta.defined()) s.beta = beta.const_data_ptr();
+  if (a.defined()) s.a = a.const_data_ptr();
+  if (b.defined()) s.b = b.const_data_ptr();
+  if (u.defined()) s.u = u.const_data_ptr();
   s.scale = in.scale;
   s.state = S.mutable_data_ptr();
   if (read_out) {
@@ -96,7 +145,7 @@ at::Tensor scan(const LinearRecurrence::Kind& kind, const RecurrenceInput& in, R
   }
   if (q.is_cpu()) {
     at::parallel_for(0, B * H, 1, [&](int64_t from, int64_t to) { kernels::scan_cpu(s, q.scalar_type() == at::kDouble, from, to); });
-  } else if (const char* error = cuda_scan().start(s, q.device().index(), nullptr)) {
+  } else if (const char* error = cuda_scan().start(s, q.device().index(), current_stream(q.device()))) {
     throw Error(StatusCode::kFailed, std::string("the GPU refuses the scan: ") + error, std::string("mixer ") + kind.name, "use --form naive");
   }
   state.S = S;

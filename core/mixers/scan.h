@@ -20,9 +20,10 @@ struct ScanNotes {
   at::Tensor normalizer;               // of normalised kinds, after every token [batch, pos, head, d_k]
 };
 
-// One write a token, of v or of the delta rule; nothing of it differentiated; on a GPU float32, at most 256 keys and the
-// kernels' library there.
-bool scan_covers(const LinearRecurrence::Kind& kind, const RecurrenceInput& in, const RecurrentState& state);
+// Writes of v, of the delta rule (several a token, too), of Comba, RWKV-6 and RWKV-7; nothing of it differentiated; on a GPU float32,
+// at most 256 keys and the kernels' library there. write_wanted: `written` is asked for, which RWKV-7 and several writes a token do
+// not have.
+bool scan_covers(const LinearRecurrence::Kind& kind, const RecurrenceInput& in, const RecurrentState& state, bool write_wanted = false);
 // Why there are no kernels for the GPU in this build; empty: there are.
 const std::string& scan_missing();
 // Contract of SpanForm; notes may be null. Throws Error(kFailed) where the GPU refuses.

@@ -2,16 +2,13 @@
 
 #include <ATen/ATen.h>
 
+#include "core/mixers/positions.h"
 #include "core/mixers/registry.h"
 
 namespace microtome {
 namespace {
 
 const NormConfig kNoNorm{NormConfig::Kind::kNone, 0, false, false, 0};
-
-at::Tensor position_index(const std::vector<int64_t>& positions, at::Device device) {
-  return at::tensor(positions, at::TensorOptions().dtype(at::kLong)).to(device);
-}
 
 at::Tensor scaled(const at::Tensor& x, double by) { return by == 1 ? x : x * by; }
 
@@ -65,11 +62,10 @@ at::Tensor Block::forward(at::Tensor x, MixerState* state, HookRun& run, MixerRu
   if (any) how.read.reset();
   at::Tensor attn_out = mix(mixer_in, normed, state, here, how, shared);
   if (how.read) {
-    at::Tensor index = position_index(*how.read, x.device());
     // A mixer that cannot leave positions out returns them all. (Equal counts: the mixer gave exactly `read`.)
-    if (attn_out.size(1) != index.numel()) attn_out = attn_out.index_select(1, index);
-    x = x.index_select(1, index);
-    if (config_.normed_stream) normed = normed.index_select(1, index);
+    if (attn_out.size(1) != static_cast<int64_t>(how.read->size())) attn_out = mixers::at_positions(attn_out, *how.read);
+    x = mixers::at_positions(x, *how.read);
+    if (config_.normed_stream) normed = mixers::at_positions(normed, *how.read);
     pruned = true;
   }
   attn_out = here.apply("hook_attn_out", attn_out);

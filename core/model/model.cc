@@ -4,14 +4,34 @@
 #include <ATen/core/grad_mode.h>
 
 #include "core/families/registry.h"
+#include "core/mixers/cursor.h"
+#include "core/mixers/positions.h"
 #include "core/model/block.h"
 #include "core/model/weights.h"
 
 namespace microtome {
 namespace {
 
-at::Tensor position_index(const std::vector<int64_t>& positions, at::Device device) {
-  return at::tensor(positions, at::TensorOptions().dtype(at::kLong)).to(device);
+void check_ids(const at::Tensor& tokens, int64_t vocabulary) {
+  // The largest and smallest id decide; one synchronisation, and only where ids come from outside.
+  auto [low, top] = at::aminmax(tokens);
+  const at::Tensor both = at::stack({low, top}).cpu();
+  const int64_t low_id = both.const_data_ptr<int64_t>()[0], top_id = both.const_data_ptr<int64_t>()[1];
+  if (top_id >= vocabulary || low_id < 0)
+    throw Error(StatusCode::kBadInput, "token id " + std::to_string(low_id < 0 ? low_id : top_id) +
+                " is outside the vocabulary of " + std::to_string(vocabulary), "ids", "use this model's own tokenizer");
+}
+
+// x w^T + b, the result's rows beginning at multiples of 8 in memory: cuBLAS takes a much slower way where they do not, and a
+// vocabulary may have 50,257 words.
+at::Tensor unembedded(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b) {
+  const int64_t width = w.size(0), even = (width + 7) / 8 * 8;
+  const bool differentiated = at::GradMode::is_enabled() && (x.requires_grad() || w.requires_grad());
+  if (!x.is_cuda() || even == width || differentiated || x.scalar_type() != w.scalar_type()) return at::linear(x, w, b);
+  at::Tensor flat = x.reshape({-1, x.size(-1)}), y = at::empty({flat.size(0), even}, flat.options()).narrow(1, 0, width);
+  if (b.defined()) at::addmm_out(y, b, flat, w.t());
+  else at::mm_out(y, flat, w.t());
+  return y.unflatten(0, {x.size(0), x.size(1)});
 }
 
 }  // namespace
@@ -84,7 +104,9 @@ at::Tensor Model::embed(const at::Tensor& tokens, HookScope& hooks, int64_t firs
   if (config_.embed_scale != 1) x = x * at::scalar_tensor(config_.embed_scale, x.options());
   x = hooks.apply("hook_embed", x);
   if (config_.learned_positions) {
-    at::Tensor rows = weights_->get("pos_embed.weight").narrow(0, first_pos, tokens.size(1));
+    const at::Tensor& positions = weights_->get("pos_embed.weight");
+    const mixers::Cursor* here = mixers::cursor();
+    at::Tensor rows = here ? positions.index_select(0, here->position) : positions.narrow(0, first_pos, tokens.size(1));
     x = x + hooks.apply("hook_pos_embed", rows.unsqueeze(0).expand_as(x));
   }
   if (config_.token_types)
@@ -103,7 +125,7 @@ at::Tensor Model::unembed(const at::Tensor& x, HookScope& top) const {
     h = activate(config_.head_activation, at::linear(h, weights_->get("head.weight"), weights_->find("head.bias")));
   h = un.apply("hook_in", (*final_norm_)(h, &ln));
   const at::Tensor& table = weights_->get(config_.tied_unembedding ? "embed.weight" : "unembed.weight");
-  at::Tensor y = at::linear(h, table, weights_->find("unembed.bias"));
+  at::Tensor y = unembedded(h, table, weights_->find("unembed.bias"));
   if (config_.logit_scale != 1) y = y * config_.logit_scale;
   if (config_.logit_softcap > 0) y = config_.logit_softcap * at::tanh(y / config_.logit_softcap);
   return un.apply("hook_out", y);
@@ -136,11 +158,8 @@ ForwardResult Model::forward(const at::Tensor& tokens, const HookPlan& plan, Run
       throw Error(StatusCode::kInternal, "the residual to resume from has shape " + c10::str(x.sizes()));
     state->residual.reset();
   } else {
-    // The largest and smallest id decide; one synchronisation, and only where ids come from outside.
-    int64_t top_id = tokens.max().item<int64_t>(), low_id = tokens.min().item<int64_t>();
-    if (top_id >= config_.vocab_size || low_id < 0)
-      throw Error(StatusCode::kBadInput, "token id " + std::to_string(low_id < 0 ? low_id : top_id) +
-                  " is outside the vocabulary of " + std::to_string(config_.vocab_size), "ids", "use this model's own tokenizer");
+    // With a cursor nothing may wait, and whoever holds it has looked.
+    if (!mixers::cursor()) check_ids(tokens, config_.vocab_size);
     x = embed(tokens, top, first_pos);
   }
 
@@ -153,6 +172,10 @@ ForwardResult Model::forward(const at::Tensor& tokens, const HookPlan& plan, Run
         throw Error(StatusCode::kInternal, "logit position " + std::to_string(p) + " is outside this run");
       read->push_back(r);
     }
+    // Every position in order: nothing to choose.
+    bool whole = static_cast<int64_t>(read->size()) == n_pos;
+    for (int64_t i = 0; whole && i < n_pos; ++i) whole = (*read)[static_cast<size_t>(i)] == i;
+    if (whole) read.reset();
   }
   bool keep = state && state->keep;
   if (state && state->layers.empty()) state->layers.resize(infos_.size());
@@ -182,9 +205,9 @@ ForwardResult Model::forward(const at::Tensor& tokens, const HookPlan& plan, Run
   }
   if (logits || reads_after) {
     bool narrow_late = read && reads_after;
-    if (read && !pruned && !narrow_late) x = x.index_select(1, position_index(*read, x.device()));
+    if (read && !pruned && !narrow_late) x = mixers::at_positions(x, *read);
     at::Tensor y = unembed(x, top);
-    if (narrow_late) y = y.index_select(1, position_index(*read, y.device()));
+    if (narrow_late) y = mixers::at_positions(y, *read);
     if (logits) out.logits = y;
   }
   run.finish();
@@ -198,6 +221,11 @@ RunState RunState::select_batch(const at::Tensor& rows) const {
   out.length = length;
   out.keep = keep;
   out.layers.resize(layers.size());
+  at::Tensor there;                    // sent once, and only where it is asked for
+  auto rows_at = [&](at::Device device) {
+    if (!there.defined() || there.device() != device) there = rows.to(device);
+    return there;
+  };
   for (size_t i = 0; i < layers.size(); ++i)
     for (const auto& [name, t] : layers[i].tensors)
       if (t.defined())
@@ -205,7 +233,7 @@ RunState RunState::select_batch(const at::Tensor& rows) const {
           std::vector<int64_t> shape = t.sizes().vec();
           shape[0] = rows.numel();
           return shape;
-        }()) : t.index_select(0, rows.to(t.device()));
+        }()) : t.index_select(0, rows_at(t.device()));
   return out;
 }
 

@@ -20,6 +20,9 @@ struct Norm {
 
  private:
   at::Tensor finish(at::Tensor y) const;
+  // Scale, normalised stream and output by a kernel (kernels/layer_norm), both shown to the hooks; undefined where it does not
+  // cover the case.
+  at::Tensor in_one_pass(const at::Tensor& x, HookScope& hooks) const;
 };
 
 // The norm with weights name.weight and name.bias.

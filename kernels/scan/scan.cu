@@ -35,21 +35,29 @@ __device__ __forceinline__ void fetch(float* to, int pitch, const float* from, i
   }
 }
 
+// What a token writes: v at k; what the decayed state lacks at k (delta); what the state before the decay lacks at a (own key);
+// v at k and that state's answer to a at b (low rank). kBefore: v at k, and the read comes first.
+enum Write { kPlain, kDelta, kOwnKey, kLowRank, kBefore };
+__host__ __device__ constexpr bool has_beta(int w) { return w == kDelta || w == kOwnKey; }
+__host__ __device__ constexpr bool has_a(int w) { return w == kOwnKey || w == kLowRank; }
+
 // Where each begins in a buffer. A token's keys and queries have 8 R places, those behind d_k zeros.
 struct Tile {
-  int k, q, g, v, beta, floats;
+  int k, q, g, v, beta, a, b, floats;
 };
 
 __host__ __device__ inline int up4(int n) { return (n + 3) / 4 * 4; }
 
-__host__ __device__ inline Tile tile_of(int tokens, int keys, int group, int g_width, bool delta) {
+__host__ __device__ inline Tile tile_of(int tokens, int keys, int group, int g_width, int write) {
   Tile t;
   t.k = 0;
   t.q = tokens * keys;
   t.g = t.q + tokens * group * keys;
   t.v = t.g + tokens * (g_width > 1 ? keys : up4(g_width));
   t.beta = t.v + tokens * kColumns;
-  t.floats = t.beta + (delta ? up4(tokens) : 0);
+  t.a = t.beta + (has_beta(write) ? up4(tokens) : 0);
+  t.b = t.a + (has_a(write) ? tokens * keys : 0);
+  t.floats = t.b + (write == kLowRank ? tokens * keys : 0);
   return t;
 }
 
@@ -76,7 +84,7 @@ __device__ __forceinline__ float product(const float (&a)[R], const float (&b)[R
 }
 
 // R: rows of a part, at least d_k / 8, a multiple of 4. W: width of the decay as 0, 1 or 2 (a number a row).
-template <int R, int W, bool kDelta>
+template <int R, int W, int kWrite>
 __global__ void __launch_bounds__(kWarp) scan_kernel(const Scan s, const int tokens) {
   extern __shared__ __align__(16) float shared[];
   constexpr int kKeys = kParts * R;
@@ -86,7 +94,7 @@ __global__ void __launch_bounds__(kWarp) scan_kernel(const Scan s, const int tok
   const int first = static_cast<int>(blockIdx.y) * kColumns, j = first + column;
   const bool mine = j < V;
   const int columns = min(kColumns, V - first);
-  const Tile tile = tile_of(tokens, kKeys, G, W > 1 ? K : W, kDelta);
+  const Tile tile = tile_of(tokens, kKeys, G, W > 1 ? K : W, kWrite);
   const int gates = W > 1 ? kKeys : up4(W);
   const float scale = static_cast<float>(s.scale);
   const float *q = static_cast<const float*>(s.q), *k = static_cast<const float*>(s.k), *v = static_cast<const float*>(s.v), *g = static_cast<const float*>(s.g), *beta = static_cast<const float*>(s.beta);
@@ -102,6 +110,11 @@ __global__ void __launch_bounds__(kWarp) scan_kernel(const Scan s, const int tok
     const int i = part * R + r;
     S[r] = mine && i < K ? home[static_cast<int64_t>(i) * V] : 0.f;
   }
+  float bonus[R];
+  if (kWrite == kBefore) {
+#pragma unroll
+    for (int r = 0; r < R; ++r) bonus[r] = part * R + r < K ? static_cast<const float*>(s.u)[h * K + part * R + r] : 0.f;
+  }
   auto load = [&](int64_t from, float* buffer) {
     const int n = static_cast<int>(min(static_cast<int64_t>(tokens), T - from));
     const int64_t row = first_row + from * H;
@@ -111,7 +124,9 @@ __global__ void __launch_bounds__(kWarp) scan_kernel(const Scan s, const int tok
     if (W == 1) fetch(buffer + tile.g, gates, g + row, H, 1, n, lane);
     if (W > 1) fetch(buffer + tile.g, gates, g + row * K, static_cast<int64_t>(H) * K, K, n, lane);
     fetch(buffer + tile.v, kColumns, v + row * V + first, static_cast<int64_t>(H) * V, columns, n, lane);
-    if (kDelta) fetch(buffer + tile.beta, 1, beta + row, H, 1, n, lane);
+    if (has_beta(kWrite)) fetch(buffer + tile.beta, 1, beta + row, H, 1, n, lane);
+    if (has_a(kWrite)) fetch(buffer + tile.a, kKeys, static_cast<const float*>(s.a) + row * K, static_cast<int64_t>(H) * K, K, n, lane);
+    if (kWrite == kLowRank) fetch(buffer + tile.b, kKeys, static_cast<const float*>(s.b) + row * K, static_cast<int64_t>(H) * K, K, n, lane);
     __pipeline_commit();
   };
   load(0, shared);
@@ -137,7 +152,18 @@ __global__ void __launch_bounds__(kWarp) scan_kernel(const Scan s, const int tok
         float key[R], query[R];
         rows_of(key, buffer + tile.k + t * kKeys, part);
         if (z) rows_of(query, buffer + tile.q + t * G * kKeys, part);
-        float w = buffer[tile.v + t * kColumns + column];
+        float w = buffer[tile.v + t * kColumns + column], answer = 0.f;
+        if (has_a(kWrite)) {
+          float erase[R];
+          rows_of(erase, buffer + tile.a + t * kKeys, part);
+          answer = over_parts(product(S, erase));
+        }
+        if (kWrite == kBefore && z) {
+          float own = 0.f;
+#pragma unroll
+          for (int r = 0; r < R; ++r) own += bonus[r] * query[r] * key[r];
+          read[u] = product(S, query) + own * w;
+        }
         if (W == 1) {
           const float decay = expf(buffer[tile.g + t * gates]);
 #pragma unroll
@@ -149,9 +175,16 @@ __global__ void __launch_bounds__(kWarp) scan_kernel(const Scan s, const int tok
 #pragma unroll
           for (int r = 0; r < R; ++r) S[r] *= expf(gate[r]);
         }
-        if (kDelta) w = buffer[tile.beta + t] * (w - over_parts(product(S, key)));
+        if (kWrite == kDelta) w = buffer[tile.beta + t] * (w - over_parts(product(S, key)));
+        if (kWrite == kOwnKey) w = buffer[tile.beta + t] * (w - answer);
 #pragma unroll
         for (int r = 0; r < R; ++r) S[r] += key[r] * w;
+        if (kWrite == kLowRank) {
+          float put[R];
+          rows_of(put, buffer + tile.b + t * kKeys, part);
+#pragma unroll
+          for (int r = 0; r < R; ++r) S[r] += put[r] * answer;
+        }
         if (kept) {
           const int64_t slot = s.slots[from + t];
           if (slot >= 0 && mine) {
@@ -162,7 +195,7 @@ __global__ void __launch_bounds__(kWarp) scan_kernel(const Scan s, const int tok
           }
         }
         if (written && part == 0 && mine) written[row * V + j] = w;
-        if (!z) continue;
+        if (!z || kWrite == kBefore) continue;
         read[u] = product(S, query);
         for (int m = 1; m < G; ++m) {
           rows_of(query, buffer + tile.q + (t * G + m) * kKeys, part);
@@ -187,27 +220,30 @@ __global__ void __launch_bounds__(kWarp) scan_kernel(const Scan s, const int tok
   }
 }
 
-template <int R, int W, bool kDelta>
+template <int R, int W, int kWrite>
 cudaError_t start_case(const Scan& s, cudaStream_t stream) {
   // Tiles of some kilobytes: several blocks of a multiprocessor stay resident, and a tile lasts longer than fetching one takes.
-  const int keys = kParts * R, rows = keys * static_cast<int>(1 + s.group) + (W > 1 ? keys : 0);
+  const int keys = kParts * R, rows = keys * static_cast<int>(1 + s.group) + (W > 1 ? keys : 0) + (has_a(kWrite) ? keys : 0) + (kWrite == kLowRank ? keys : 0);
   const int tokens = std::clamp<int>(3072 / rows, 1, 32);
-  const Tile tile = tile_of(tokens, keys, static_cast<int>(s.group), W > 1 ? static_cast<int>(s.d_k) : W, kDelta);
+  const Tile tile = tile_of(tokens, keys, static_cast<int>(s.group), W > 1 ? static_cast<int>(s.d_k) : W, kWrite);
   const size_t bytes = 2 * static_cast<size_t>(tile.floats) * sizeof(float);
   if (bytes > 48 << 10) {
-    const cudaError_t e = cudaFuncSetAttribute(scan_kernel<R, W, kDelta>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
+    const cudaError_t e = cudaFuncSetAttribute(scan_kernel<R, W, kWrite>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
     if (e != cudaSuccess) return e;
   }
   const dim3 grid(static_cast<unsigned>(s.batch * s.heads), static_cast<unsigned>((s.d_v + kColumns - 1) / kColumns));
-  scan_kernel<R, W, kDelta><<<grid, kWarp, bytes, stream>>>(s, tokens);
+  scan_kernel<R, W, kWrite><<<grid, kWarp, bytes, stream>>>(s, tokens);
   return cudaGetLastError();
 }
 
 template <int R>
 cudaError_t start(const Scan& s, cudaStream_t stream) {
   const bool by_row = s.g_width > 1;
-  if (s.beta) return by_row ? start_case<R, 2, true>(s, stream) : s.g_width ? start_case<R, 1, true>(s, stream) : start_case<R, 0, true>(s, stream);
-  return by_row ? start_case<R, 2, false>(s, stream) : s.g_width ? start_case<R, 1, false>(s, stream) : start_case<R, 0, false>(s, stream);
+  if (s.u) return by_row && !s.beta && !s.a && s.group == 1 ? start_case<R, 2, kBefore>(s, stream) : cudaErrorInvalidValue;
+  if (s.b) return by_row && s.a && !s.beta ? start_case<R, 2, kLowRank>(s, stream) : cudaErrorInvalidValue;
+  if (s.a) return s.g_width == 1 && s.beta ? start_case<R, 1, kOwnKey>(s, stream) : cudaErrorInvalidValue;
+  if (s.beta) return by_row ? start_case<R, 2, kDelta>(s, stream) : s.g_width ? start_case<R, 1, kDelta>(s, stream) : start_case<R, 0, kDelta>(s, stream);
+  return by_row ? start_case<R, 2, kPlain>(s, stream) : s.g_width ? start_case<R, 1, kPlain>(s, stream) : start_case<R, 0, kPlain>(s, stream);
 }
 
 }  // namespace

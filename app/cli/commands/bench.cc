@@ -4,104 +4,18 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <cstdio>
 
-#include "analysis/engine/patch_grid.h"
-#include "analysis/registry.h"
 #include "app/cli/commands/bench_parts.h"
 #include "app/cli/commands/commands.h"
-#include "core/base/rng.h"
+#include "core/base/atomic_file.h"
 #include "core/mixers/registry.h"
 #include "core/model/device.h"
 
 namespace microtome::cli {
 namespace {
 
-using namespace engine;
-
-Json patching(const CommandLine& line, const Compute& c, Progress& progress) {
-  std::string name;
-  auto model = bench_model(line, c, name);
-  bool cpu = c.device.is_cpu(), small = line.flag("--small");
-  int64_t prompts = cpu ? 4 : 16, length = small ? 24 : 64;
-  Dataset data = random_pairs(prompts, length, model->config().vocab_size);
-  AnalysisInput input{*model, nullptr, data, Params(), 0, MixerForm::kAuto};
-  int64_t layers = static_cast<int64_t>(model->config().layers.size());
-  Json out = {{"model", name}, {"prompts", prompts}, {"tokens", length}, {"layers", layers}};
-  // Every prompt pair differs from the first token on, so nothing is won by a shared prefix of clean and corrupted.
-  auto make_grid = [&](const char* site) {
-    std::vector<GridGroup> groups;
-    for (PromptGroup& p : group_prompts(input, true)) {
-      GridGroup g;
-      g.base_tokens = p.corrupted;
-      g.source_tokens = p.clean;
-      g.first_changed = p.first_difference;
-      g.metric = std::make_unique<Metric>("logit_diff", input, p);
-      g.prompts = std::move(p);
-      groups.push_back(std::move(g));
-    }
-    PatchGrid::Options o;
-    o.site = find_site(site);
-    return std::make_unique<PatchGrid>(input, o, std::move(groups), nullptr);
-  };
-  int64_t batch = default_batch_rows(*model, length);
-  for (const char* site : {"z", "resid_pre"}) {
-    std::string what = std::string(site) == "z" ? "head_patching" : "resid_patching";
-    at::Tensor mine, reference;
-    Timed fast = timed(c.device, cpu ? 1 : 3, cpu ? 0 : 1, [&] {
-      auto grid = make_grid(site);
-      std::vector<at::Tensor> all;
-      for (int64_t l = 0; l < layers; ++l) all.push_back(grid->run_layer(l, batch, progress).at("value"));
-      mine = at::stack(all, 0);
-    });
-    // The reference loop's cost does not depend on the cell; on the CPU only as many layers are run as take about a minute.
-    int64_t stride = cpu && !small ? (std::string(site) == "z" ? 3 : layers) : 1, done = 0;
-    Timed slow = timed(c.device, 1, 0, [&] {
-      auto grid = make_grid(site);
-      std::vector<at::Tensor> all;
-      done = 0;
-      for (int64_t l = layers - 1; l >= 0; l -= stride, ++done) all.push_back(grid->run_layer_reference(l, progress).at("value"));
-      reference = at::stack(all, 0);
-    });
-    std::vector<int64_t> compared;
-    for (int64_t l = layers - 1; l >= 0; l -= stride) compared.push_back(l);
-    double worst = (mine.index_select(0, at::tensor(compared, at::kLong)) - reference).abs().max().item<double>();
-    double scaled = slow.median * static_cast<double>(layers) / static_cast<double>(done);
-    out[what] = {{"microtome", fast.json()},
-                 {"reference_loop", {{"seconds", scaled}, {"layers_run", done}, {"layers", layers}, {"how", "one forward from the first token a cell, every logit computed"}}},
-                 {"ratio", scaled / fast.median}, {"max_abs_difference", worst}};
-  }
-  const AnalysisKind* kind = analyses::builtin().find("attribution_patching");
-  if (kind) {
-    input.params = resolve_params(kind->schema, {{"metric", "logit_diff"}}).value();
-    Timed t = timed(c.device, cpu ? 2 : 10, 1, [&] {
-      auto run = kind->start(input);
-      for (int64_t i = 0; i < run->item_count(); ++i) run->run_item(i, progress);
-    });
-    out["attribution_patching"] = {{"microtome", t.json()}};
-  }
-  return out;
-}
-
-Json forward_bench(const CommandLine& line, const Compute& c) {
-  std::string name;
-  auto model = bench_model(line, c, name);
-  bool cpu = c.device.is_cpu(), small = line.flag("--small");
-  int64_t b = cpu ? 8 : 16, t = small ? 32 : cpu ? 128 : 256;
-  Rng rng(0);
-  std::vector<int64_t> ids;
-  for (int64_t i = 0; i < b * t; ++i) ids.push_back(static_cast<int64_t>(rng.below(static_cast<uint64_t>(model->config().vocab_size))));
-  at::Tensor tokens = at::tensor(ids, at::kLong).view({b, t}).to(c.device);
-  int runs = cpu ? 3 : 10;
-  Json out = {{"model", name}, {"batch", b}, {"tokens", t}};
-  out["forward"] = timed(c.device, runs, 1, [&] { model->forward(tokens); }).json();
-  HookPlan everything;
-  for (const HookPoint& p : model->catalogue().points())
-    if (!p.on_request || p.name.ends_with("hook_pattern") || p.name.ends_with("hook_attn_scores")) everything.capture(p.name);
-  out["forward_with_every_point_cached"] = timed(c.device, runs, 1, [&] { model->forward(tokens, everything); }).json();
-  return out;
-}
-
-Json mixers_bench(const CommandLine& line, const Compute& c) {
+Json mixers_bench(const CommandLine& line, const Compute& c, Progress&) {
   Json out = Json::object();
   bool cpu = c.device.is_cpu(), small = line.flag("--small");
   int64_t b = 1, h = cpu ? 4 : 16, t = small ? 128 : cpu ? 1024 : 4096, d = 64;
@@ -146,27 +60,55 @@ Json mixers_bench(const CommandLine& line, const Compute& c) {
 
 }  // namespace
 
+const std::vector<Workload>& workloads() {
+  static const std::vector<Workload> all = {
+      {"forward", "a forward pass, plain and with every hook point cached", forward_bench},
+      {"patching", "patching grids against the loop, attribution patching", patching_bench},
+      {"decode", "generation, one prompt, token by token", decode_bench},
+      {"circuits", "edge attribution, circuits of ten sizes, ACDC", circuits_bench},
+      {"mixers", "forms of the linear mixers, every state", mixers_bench},
+      {"kernels", "chunked kernels of the linear mixers", kernels_bench},
+      {"training", "steps of sparse autoencoders", training_bench},
+  };
+  return all;
+}
+
 int bench(const CommandLine& line) {
+  if (line.flag("--table")) {
+    std::fputs(bench_table(line.words).c_str(), stdout);
+    return 0;
+  }
   Compute c = read_compute(line);
   at::NoGradGuard no_grad;
   const KeepMemory keep;               // as an analysis has it
-  std::string name = line.word(0);
   ShownProgress shown(true);
-  Json out = {{"device", c.device_text}, {"dtype", c.dtype_text}, {"tf32", c.tf32}, {"threads", at::get_num_threads()}, {"libtorch", MICROTOME_TORCH_VERSION}};
-  bool known = false;
-  auto wanted = [&](const char* n) {
-    bool yes = name.empty() || name == n;
-    known = known || yes;
-    return yes;
-  };
-  if (wanted("patching")) out["patching"] = patching(line, c, shown.progress());
-  if (wanted("forward")) out["forward"] = forward_bench(line, c);
-  if (wanted("circuits")) out["circuits"] = circuits_bench(line, c, shown.progress());
-  if (wanted("mixers")) out["mixers"] = mixers_bench(line, c);
-  if (wanted("kernels")) out["kernels"] = kernels_bench(line, c);
-  if (wanted("training")) out["training"] = training_bench(line, c);
-  if (!known) throw Error(StatusCode::kNotFound, "there is no benchmark '" + name + "'", "bench", "known are patching, forward, circuits, mixers, kernels, training");
-  print_json(out);
+  const Device device = bench_device(c);
+  Json out = {{"device", c.device_text}, {"device_name", device.name}, {"driver_cuda", device.driver}, {"dtype", c.dtype_text}, {"tf32", c.tf32},
+              {"threads", at::get_num_threads()}, {"libtorch", MICROTOME_TORCH_VERSION}, {"microtome", MICROTOME_VERSION}};
+  std::vector<std::string> names = line.words;
+  if (names.empty() || names[0] == "all") {
+    names.clear();
+    for (const Workload& w : workloads()) names.push_back(w.name);
+  }
+  for (const std::string& name : names) {
+    const Workload* found = nullptr;
+    std::string known;
+    for (const Workload& w : workloads()) {
+      if (name == w.name) found = &w;
+      known += (known.empty() ? "" : ", ") + std::string(w.name);
+    }
+    if (!found) throw Error(StatusCode::kNotFound, "there is no benchmark '" + name + "'", "bench", "known are all, " + known);
+    out[name] = found->run(line, c, shown.progress());
+  }
+  if (!line.has("--out")) {
+    print_json(out);
+    return 0;
+  }
+  const std::string text = out.dump(1) + "\n";
+  AtomicFile file = AtomicFile::create(line.get("--out")).value();
+  Status s = file.write(text.data(), text.size());
+  if (s) s = file.commit();
+  if (!s) throw Error(s);
   return 0;
 }
 

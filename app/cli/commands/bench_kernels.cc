@@ -83,7 +83,7 @@ Json measure(const Case& which, c10::Device device, at::ScalarType type, int64_t
 
 }  // namespace
 
-Json kernels_bench(const CommandLine& line, const Compute& c) {
+Json kernels_bench(const CommandLineJson kernels_bench(const CommandLine& line, const Compute& c) { line, const ComputeJson kernels_bench(const CommandLine& line, const Compute& c) { c, Progress&) {
   Json out = {{"batch", 8}, {"heads", 16}, {"missing", chunk_kernel_missing(false)}};
   if (!c.device.is_cuda() || !chunk_kernel_missing(false).empty()) return out;
   std::vector<Case> cases = {{"linear_attn", {"linear_attn", linear_attn_naive, linear_attn_chunk}, 0, false},

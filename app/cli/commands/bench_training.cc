@@ -46,7 +46,7 @@ at::Tensor activations(int64_t tokens, int64_t d_in, c10::Device device) {
 
 }  // namespace
 
-Json training_bench(const CommandLine& line, const Compute& c) {
+Json training_bench(const CommandLine& line, const Compute& c, Progress&) {
   const bool cpu = c.device.is_cpu(), small = line.flag("--small");
   const int64_t d_in = small ? 128 : 768, d_sae = small ? 1024 : cpu ? 6144 : 24576, batch = small ? 512 : 4096;
   const int runs = cpu ? 3 : 20;

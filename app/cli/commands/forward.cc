@@ -8,6 +8,7 @@
 #include "core/base/rng.h"
 #include "core/hooks/intervention_json.h"
 #include "core/mixers/registry.h"
+#include "core/model/generation.h"
 #include "core/model/weights.h"
 
 namespace microtome::cli {
@@ -186,12 +187,8 @@ int generate(const CommandLine& line) {
   int64_t max_new = static_cast<int64_t>(std::stod(line.get("--max-new", "32")));
   double temperature = std::stod(line.get("--temperature", "0"));
   Rng rng(item_seed(compute.seed, 0));
-  HookPlan plan;
-  plan.form = parse_form(compute.form);
-  plan.logit_positions = std::vector<int64_t>{-1};
-  RunState state;
+  Generation generation(*m->model, parse_form(compute.form));
   std::vector<int64_t> made;
-  at::Tensor next = at::tensor(ids, at::kLong).unsqueeze(0).to(compute.device);
   bool json = line.flag("--json");
   if (!json) {
     std::printf("%s", line.get("--prompt").c_str());
@@ -199,7 +196,9 @@ int generate(const CommandLine& line) {
   }
   std::string shown;
   for (int64_t i = 0; i < max_new; ++i) {
-    at::Tensor logits = m->model->forward(next, plan, &state).logits[0][0].to(at::kCPU, at::kDouble);
+    at::Tensor next = made.empty() ? generation.start(at::tensor(ids, at::kLong).unsqueeze(0).to(compute.device))
+                                   : generation.step(at::tensor({made.back()}, at::kLong));
+    at::Tensor logits = next[0].to(at::kCPU, at::kDouble);
     if (!at::isfinite(logits).all().item<bool>()) throw Error(StatusCode::kFailed, "the logits hold NaN or infinite values", line.get("--model"), "check the weights");
     int64_t id;
     if (temperature == 0) {
@@ -223,7 +222,6 @@ int generate(const CommandLine& line) {
         shown = text;
       }
     }
-    next = at::full({1, 1}, id, at::TensorOptions().dtype(at::kLong).device(compute.device));
   }
   if (json) print_json({{"prompt_ids", ids}, {"ids", made}, {"text", m->tokenizer->decode(made)}});
   else std::printf("\n");

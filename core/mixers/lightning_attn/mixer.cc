@@ -6,6 +6,7 @@
 #include "core/mixers/projections.h"
 #include "core/mixers/recurrence_op.h"
 #include "core/mixers/recurrent_layer.h"
+#include "core/mixers/constants.h"
 #include "core/mixers/registry.h"
 #include "core/mixers/retention/forms.h"
 
@@ -91,7 +92,7 @@ class LightningAttention : public RecurrentLayer {
   at::Tensor map_v(const at::Tensor& v) const override { return at::silu(v); }
   at::Tensor decay(const MixerInput& in) const override {
     const auto type = in.x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-    return log_decay_.to(in.x.device(), type).expand({in.x.size(0), in.x.size(1), config().heads, 1});
+    return on_device(log_decay_, in.x.device(), type).expand({in.x.size(0), in.x.size(1), config().heads, 1});
   }
   at::Tensor mix(RecurrenceInput& r, RecurrentState& s, MixerState*, HookScope& hooks, const MixerRun& run) const override {
     r.scale = 1;

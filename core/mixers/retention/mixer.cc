@@ -4,6 +4,7 @@
 
 #include "core/mixers/recurrence_op.h"
 #include "core/mixers/recurrent_layer.h"
+#include "core/mixers/constants.h"
 #include "core/mixers/registry.h"
 #include "core/mixers/retention/cases.h"
 #include "core/mixers/retention/forms.h"
@@ -47,7 +48,7 @@ class Retention : public RecurrentLayer {
   at::Tensor map_k(const at::Tensor& k) const override { return activate(feature_map_, k); }
   at::Tensor decay(const MixerInput& in) const override {
     const auto type = in.x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-    return log_gamma_.to(in.x.device(), type).expand({in.x.size(0), in.x.size(1), config().heads, 1});
+    return on_device(log_gamma_, in.x.device(), type).expand({in.x.size(0), in.x.size(1), config().heads, 1});
   }
 
  private:

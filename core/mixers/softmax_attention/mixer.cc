@@ -8,10 +8,13 @@
 
 #include "core/base/status.h"
 #include "core/mixers/hooked_run.h"
+#include "core/mixers/positions.h"
 #include "core/mixers/projections.h"
 #include "core/mixers/registry.h"
 #include "core/mixers/rope.h"
 #include "core/mixers/softmax_attention/attention.h"
+#include "core/mixers/softmax_attention/both.h"
+#include "core/mixers/softmax_attention/in_place.h"
 #include "core/mixers/softmax_attention/kept.h"
 #include "core/mixers/softmax_attention/parts.h"
 
@@ -216,9 +219,8 @@ class SoftmaxAttention : public TokenMixer {
     check(in, state, run, rows);
     MixerInput asked = in;
     if (rows.read) {
-      at::Tensor index = at::tensor(*rows.read, at::TensorOptions().dtype(at::kLong)).to(in.x.device());
-      asked.x = in.x.index_select(1, index);
-      for (auto& [role, x] : asked.split) x = x.index_select(1, index);
+      asked.x = at_positions(in.x, *rows.read);
+      for (auto& [role, x] : asked.split) x = at_positions(x, *rows.read);
     }
     at::Tensor q = project(asked, "q", c_.heads), k = project(in, "k", c_.kv_heads), v = project(in, "v", c_.kv_heads);
     if (c_.clip_qkv > 0)
@@ -237,11 +239,16 @@ class SoftmaxAttention : public TokenMixer {
       q = hooks.apply("hook_rot_q", rotate_rows(q, rows, first_pos, length, c_.rope));
       k = hooks.apply("hook_rot_k", c_.rope.turn(k, first_pos, length));
     }
-    k = join_kept(state, "k", k, kKind);
-    v = join_kept(state, "v", v, kKind);
-    rows.past = past;
-    if (state) keep(*state, k, v);
-    at::Tensor z = hooks.apply("hook_z", attend(q, k, v, hooks, run.form, rows, first_pos));
+    at::Tensor z;
+    if (const Cursor* here = cursor()) {
+      z = attend_in_place(*here, state, q, k, v, options_);
+    } else {
+      k = join_kept(state, "k", k, kKind);
+      v = join_kept(state, "v", v, kKind);
+      rows.past = past;
+      if (state) keep(*state, k, v);
+      z = hooks.apply("hook_z", attend(q, k, v, hooks, run.form, rows, first_pos));
+    }
     if (c_.gate) {
       at::Tensor by_head = at::linear(asked.x, w_.at("g_proj.weight"), weight_or_none(w_, "g_proj.bias")).view_as(z);
       z = z * hooks.apply("hook_gate", by_head.sigmoid());
@@ -322,6 +329,12 @@ class SoftmaxAttention : public TokenMixer {
       return hooks.apply(name, at::constant_pad_nd(x, {dropped, 0}, unseen)).narrow(-1, dropped, x.size(-1));
     };
     constexpr double kInfinity = std::numeric_limits<double>::infinity();
+    if (hooks.wants("hook_attn_scores") && form != MixerForm::kNaive && !hooks.changes("hook_attn_scores") && !hooks.changes("hook_pattern"))
+      if (auto [x, p] = scores_and_pattern(q, k, options_, rows); x.defined()) {
+        hooked("hook_attn_scores", x, -kInfinity);
+        hooked("hook_pattern", p, 0.0);
+        return attention_mix(p, v).to(q.scalar_type());
+      }
     at::Tensor scores = hooked("hook_attn_scores", attention_scores(q, k, options_, rows), -kInfinity);
     at::Tensor pattern = hooked("hook_pattern", attention_pattern(scores, options_), 0.0);
     return attention_mix(pattern, v).to(q.scalar_type());

@@ -21,8 +21,9 @@ bool AttentionOptions::plain() const {
 
 at::Tensor QueryRows::own_keys(at::Device device) const {
   auto options = at::TensorOptions().dtype(at::kLong);
-  at::Tensor own = read ? at::tensor(*read, options) + past : at::arange(past, past + tokens, options);
-  return own.to(device);
+  // Made where it is wanted: sending it there would wait for what the device is doing.
+  if (!read) return at::arange(past, past + tokens, options.device(device));
+  return (at::tensor(*read, options) + past).to(device);
 }
 
 at::Tensor visible(const QueryRows& rows, const AttentionOptions& options, at::Device device) {

@@ -7,10 +7,14 @@
 #include <cstdlib>
 #include <limits>
 
+#include "core/mixers/comba/forms.h"
 #include "core/mixers/delta_rule/forms.h"
+#include "core/mixers/gated_delta_product/forms.h"
 #include "core/mixers/gated_delta_rule/forms.h"
 #include "core/mixers/gla/forms.h"
 #include "core/mixers/linear_attn/forms.h"
+#include "core/mixers/rwkv6/forms.h"
+#include "core/mixers/rwkv7/forms.h"
 #include "core/mixers/scan.h"
 #include "core/model/device.h"
 
@@ -115,6 +119,65 @@ TEST_P(Scan, IsTheNaiveForm) {
 INSTANTIATE_TEST_SUITE_P(Shapes, Scan,
                          ::testing::Values(Shape{1, 1, 1, 1, 1, 1}, Shape{2, 63, 3, 1, 16, 24}, Shape{1, 65, 2, 2, 32, 8}, Shape{2, 5, 1, 3, 7, 13}, Shape{1, 130, 2, 1, 64, 64},
                                            Shape{1, 70, 1, 1, 128, 40}, Shape{1, 33, 1, 2, 256, 17}, Shape{1, 1000, 1, 1, 20, 12}));
+
+// Writes and reads of other kinds against their definitions in float64: outputs, the last state, every third state.
+void compare_kin(const LinearRecurrence::Kind& kind, const RecurrenceInput& in, const at::Tensor& S0, double tolerance) {
+  const int64_t T = in.positions();
+  RecurrentState state{S0, {}}, naive{S0.to(at::kCPU, at::kDouble), {}};
+  ASSERT_TRUE(scan_covers(kind, in, state)) << kind.name;
+  ScanNotes notes;
+  for (int64_t t = T % 3; t < T; t += 3) notes.keep.push_back(t);
+  const std::vector<int64_t> kept_at = notes.keep;
+  at::Tensor z = scan(kind, in, state, true, &notes);
+  EXPECT_EQ(notes.keep, kept_at);
+  RecurrenceInput wide = in;
+  for (at::Tensor* t : {&wide.q, &wide.k, &wide.v, &wide.g, &wide.beta, &wide.a, &wide.b, &wide.u})
+    if (t->defined()) *t = t->to(at::kCPU, at::kDouble);
+  std::vector<at::Tensor> rows;
+  size_t kept = 0;
+  for (int64_t t = 0; t < T; ++t) {
+    rows.push_back(kind.naive(wide.slice(t, t + 1), naive, true));
+    if (kept < notes.keep.size() && notes.keep[kept] == t)
+      ASSERT_LT(gap(notes.kept.select(1, static_cast<int64_t>(kept++)).to(at::kCPU, at::kDouble), naive.S), tolerance) << kind.name << ", state after token " << t;
+  }
+  EXPECT_LT(gap(z.to(at::kCPU, at::kDouble), at::cat(rows, 1)), tolerance) << kind.name;
+  EXPECT_LT(gap(state.S.to(at::kCPU, at::kDouble), naive.S), tolerance) << kind.name;
+}
+
+TEST(ScanKin, AreTheNaiveForms) {
+  device();                                            // opens the CUDA half before the first draw
+  at::manual_seed(12);
+  for (const Shape& s : {Shape{1, 1, 2, 1, 16, 16}, Shape{2, 63, 3, 1, 16, 24}, Shape{1, 65, 2, 1, 32, 8}, Shape{1, 70, 2, 1, 64, 64}, Shape{1, 33, 1, 1, 128, 40}, Shape{2, 5, 1, 1, 7, 13}, Shape{1, 21, 1, 1, 256, 9}})
+    for (at::ScalarType type : {at::kFloat, at::kDouble}) {
+      if (type == at::kDouble && on_gpu()) continue;   // not covered there
+      const double tolerance = type == at::kDouble ? 1e-12 : 3e-5;
+      const at::TensorOptions o = at::TensorOptions().dtype(type);
+      auto unit = [&] {
+        at::Tensor x = at::randn({s.batch, s.pos, s.heads, s.d_k}, o);
+        return (x / x.norm(2, -1, true)).to(device());
+      };
+      at::Tensor S0 = at::randn({s.batch, s.heads, s.d_k, s.d_v}, o).to(device());
+      RecurrenceInput in = random_input(s, true, Decay::kHead, type);
+      in.a = unit();
+      compare_kin({"comba", comba_naive, comba_chunk, true, false, comba_write}, in, S0, tolerance);
+      in = random_input(s, false, Decay::kChannel, type);
+      in.a = -unit();
+      in.b = -in.a * at::rand({s.batch, s.pos, s.heads, s.d_k}, o).to(device());
+      compare_kin({"rwkv7", dplr_naive, dplr_chunk, false, false, dplr_write}, in, S0, tolerance);
+      in = random_input(s, false, Decay::kChannel, type);
+      in.u = at::randn({s.heads, s.d_k}, o).to(device());
+      compare_kin({"rwkv6", rwkv6_naive, rwkv6_chunk, false, false, nullptr, true}, in, S0, tolerance);
+      for (Decay decay : {Decay::kNone, Decay::kHead}) {
+        in = random_input(s, true, decay, type);
+        RecurrenceInput more = random_input({s.batch, 3 * s.pos, s.heads, 1, s.d_k, s.d_v}, true, decay, type);
+        in.k = more.k;
+        in.v = more.v;
+        in.beta = more.beta;
+        in.steps = 3;
+        compare_kin({"gated_delta_product", gated_delta_product_naive, gated_delta_product_chunk, true, false, gated_delta_product_write}, in, S0, tolerance);
+      }
+    }
+}
 
 TEST(ScanEdges, ExtremeGatesAndWriteStrengths) {
   device();                                            // opens the CUDA half before the first draw
