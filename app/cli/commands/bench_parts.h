@@ -43,6 +43,7 @@ std::shared_ptr<Model> bench_model(const CommandLine& line, const Compute& c, st
 // Clean and corrupted differ from the first token on.
 Dataset random_pairs(int64_t count, int64_t length, int64_t vocab);
 
+Json attention_bench(const CommandLine& line, const Compute& c);
 Json training_bench(const CommandLine& line, const Compute& c);
 Json circuits_bench(const CommandLine& line, const Compute& c, Progress& progress);
 
