@@ -7,6 +7,7 @@
 
 #include "analysis/engine/arrays.h"
 #include "analysis/engine/layers.h"
+#include "analysis/engine/pattern_numbers.h"
 #include "analysis/engine/prompts.h"
 #include "analysis/registry.h"
 #include "core/base/rng.h"
@@ -18,7 +19,7 @@ using engine::block_point;
 using engine::HeadScore;
 
 constexpr int64_t kPromptsPerItem = 16;
-constexpr int64_t kQuerySpan = 512;  // queries of a softmax layer held at a time
+constexpr int64_t kQuerySpan = 512;  // queries of a softmax layer whose pattern is held
 const double kNaN = std::numeric_limits<double>::quiet_NaN();
 
 // What an item holds a prompt: [prompt, layer, head] each.
@@ -85,28 +86,50 @@ void AttentionRun::run_rows(const engine::PromptGroup& g, int64_t from, int64_t 
     if (kept(g.prompts[static_cast<size_t>(from + r)], length))
       patterns[r] = at::full({layers_, heads_, length, length}, kNaN, at::TensorOptions().dtype(at::kFloat));
 
-  auto wanted = [&](int64_t l) {
-    std::vector<engine::WantedPoint> points;
-    for (const char* p : {"attn.hook_pattern", "attn.hook_pattern_residual"})
-      if (engine::has_point(model, l, p)) points.push_back({p, {}});
-    return points;
+  // Softmax layers whose patterns nobody keeps answer in numbers a query.
+  auto by_numbers = [&](int64_t l) { return patterns.empty() && engine::has_pattern_numbers(model, l); };
+  auto wish = [&](int64_t l) {
+    engine::LayerWish out;
+    out.cut = !by_numbers(l);
+    out.prepare = [&, l](HookPlan& plan) {
+      if (by_numbers(l)) {
+        plan.capture(block_point(l, "attn.hook_pattern_statistics"));
+        engine::ask_offsets(plan, l, {0, 1});
+        return;
+      }
+      for (const char* p : {"attn.hook_pattern", "attn.hook_pattern_residual"})
+        if (engine::has_point(model, l, p)) plan.capture(block_point(l, p));
+    };
+    return out;
   };
   auto on_layer = [&](int64_t l, int64_t first, const ActivationCache& cache) {
-    std::string name = block_point(l, "attn.hook_pattern");
-    if (!cache.has(name)) return;
-    at::Tensor a = cache.get(name);
-    bool recurrent = model.mixer_info(l).recurrent;
-    int64_t heads = a.size(1), queries = a.size(2), keys = first + queries;
-    at::Tensor m = engine::attention_mass(a, recurrent, keys);
     // Sums over queries; those but entropy and the sink's leave out the first query, which can only see itself.
-    at::Tensor later = (at::arange(first, first + queries, m.options()) >= 1).to(m.scalar_type());
     auto add = [&](const char* stat, const at::Tensor& by_query, bool all) {  // [rows, head, query]
+      int64_t heads = by_query.size(1), queries = by_query.size(2);
+      at::Tensor later = (at::arange(first, first + queries, by_query.options()) >= 1).to(by_query.scalar_type());
       at::Tensor part = (all ? by_query : by_query * later).sum(-1, false, at::kDouble).to(at::kCPU);
       int64_t n = all ? length : length - 1;
       at::Tensor cell = sums[stat].select(1, l).narrow(1, 0, heads);
       part = part / static_cast<double>(n);
       cell.copy_(first == 0 ? (n > 0 ? part : at::full_like(part, kNaN)) : cell + part);
     };
+    if (by_numbers(l)) {
+      const at::Tensor at_first = engine::pattern_number(cache, l, "first");
+      add("entropy", engine::pattern_number(cache, l, "entropy"), true);
+      add("sink_mass", at_first, true);
+      add("first_token", at_first, false);
+      add("self", engine::at_place(cache, l, 0), false);
+      add("prev_token", engine::at_place(cache, l, 1), false);
+      add("distance", engine::pattern_number(cache, l, "distance"), false);
+      add("negative_share", at::zeros_like(at_first), true);
+      return;
+    }
+    std::string name = block_point(l, "attn.hook_pattern");
+    if (!cache.has(name)) return;
+    at::Tensor a = cache.get(name);
+    bool recurrent = model.mixer_info(l).recurrent;
+    int64_t heads = a.size(1), queries = a.size(2), keys = first + queries;
+    at::Tensor m = engine::attention_mass(a, recurrent, keys);
     at::Tensor distance =
         at::arange(first, first + queries, m.options()).unsqueeze(1) - at::arange(0, keys, m.options()).unsqueeze(0);
     add("entropy", -at::xlogy(m, m).sum(-1), true);
@@ -132,7 +155,7 @@ void AttentionRun::run_rows(const engine::PromptGroup& g, int64_t from, int64_t 
       rows_of.narrow(2, 0, keys).copy_(signed_a);
     }
   };
-  engine::stream_layers(model, g.clean.narrow(0, from, rows), input_.form, kQuerySpan, wanted, on_layer);
+  engine::stream_layers_asking(model, g.clean.narrow(0, from, rows), input_.form, kQuerySpan, wish, on_layer);
   for (const char* name : kStats) parts[name].push_back(sums[name]);
   for (const auto& [r, whole] : patterns)
     out.push_back(engine::to_array("pattern." + std::to_string(g.prompts[static_cast<size_t>(from + r)]),

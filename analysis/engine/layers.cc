@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <limits>
 
+#include "analysis/engine/pattern_numbers.h"
 #include "core/model/weights.h"
 
 namespace microtome::engine {
@@ -75,13 +76,22 @@ std::vector<bool> chosen_heads(const std::string& text, int64_t heads) {
 
 at::Tensor stream_layers(const Model& model, const at::Tensor& tokens, MixerForm form, int64_t span,
                          const std::function<std::vector<WantedPoint>(int64_t)>& wanted, const OnLayer& on_layer) {
+  return stream_layers_asking(model, tokens, form, span, [&](int64_t l) {
+    return LayerWish{[l, points = wanted(l)](HookPlan& plan) {
+      for (const WantedPoint& p : points) plan.capture(block_point(l, p.name), p.positions);
+    }, true};
+  }, on_layer);
+}
+
+at::Tensor stream_layers_asking(const Model& model, const at::Tensor& tokens, MixerForm form, int64_t span,
+                                const std::function<LayerWish(int64_t)>& wish, const OnLayer& on_layer) {
   int64_t length = tokens.size(1);
   at::Tensor x;
   for (int64_t l = 0; l < layer_count(model); ++l) {
-    bool cut = span > 0 && length > span && !model.mixer_info(l).recurrent && model.config().causal();
+    const LayerWish of_layer = wish(l);
+    bool cut = of_layer.cut && span > 0 && length > span && !model.mixer_info(l).recurrent && model.config().causal();
     int64_t step = cut ? span : length;
     std::string out_name = block_point(l, "hook_resid_post");
-    std::vector<WantedPoint> points = wanted(l);
     RunState state;
     state.keep = cut;
     state.length = length;
@@ -93,7 +103,7 @@ at::Tensor stream_layers(const Model& model, const at::Tensor& tokens, MixerForm
       plan.logits = false;
       plan.stop_before_layer = l + 1;
       plan.capture(out_name);
-      for (const WantedPoint& p : points) plan.capture(block_point(l, p.name), p.positions);
+      of_layer.prepare(plan);
       if (x.defined()) {
         state.first_layer = l;
         state.residual = x.narrow(1, from, count);

@@ -7,6 +7,7 @@
 
 #include "analysis/engine/layers.h"
 #include "analysis/engine/metric.h"
+#include "analysis/engine/pattern_numbers.h"
 
 namespace microtome::analyses::head_probes {
 namespace {
@@ -28,11 +29,9 @@ std::vector<int64_t> copy_positions(int64_t n) {
   return out;
 }
 
-// [rows, head]: how far up the head's own write puts the token it looks at most, -1…1.
-at::Tensor copying(const Model& model, const at::Tensor& tokens, const at::Tensor& mass, const at::Tensor& result,
-                   const std::vector<int64_t>& queries, Progress& progress) {
+// [rows, head]: how far up the head's own write puts the token it looks at most, -1…1. at_queries: where it looks, [rows, head, q, k]
+at::Tensor copying(const Model& model, const at::Tensor& tokens, const at::Tensor& at_queries, const at::Tensor& result, Progress& progress) {
   int64_t rows = result.size(0), count = result.size(1), heads = result.size(2);
-  at::Tensor at_queries = mass.index_select(2, at::tensor(queries, at::kLong).to(mass.device()));  // [rows, head, q, k]
   // The start token is where heads rest; it is not what they copy.
   at::Tensor best = at_queries.narrow(3, 1, at_queries.size(3) - 1).argmax(-1) + 1;  // [rows, head, q]
   at::Tensor looked_at = tokens.gather(1, best.flatten(1)).view({rows, heads, count}).transpose(1, 2).flatten();
@@ -61,32 +60,40 @@ std::map<std::string, at::Tensor> probe_repeats(const Model& model, const Sequen
                            "prev_token_diagonal", "copying"})
     out[name] = nans(rows, model);
   std::vector<int64_t> queries = copy_positions(n);
-  auto wanted = [&](int64_t l) {
-    std::vector<engine::WantedPoint> points;
-    if (engine::has_point(model, l, "attn.hook_pattern")) points.push_back({"attn.hook_pattern", {}});
-    if (engine::has_point(model, l, "attn.hook_result")) points.push_back({"attn.hook_result", queries});
-    return points;
+  // p[q, q - offset] at these offsets: all that is read of a pattern, but for the copying's queries.
+  const std::vector<int64_t> offsets = {n - 1, n, 1};
+  auto wish = [&](int64_t l) {
+    return engine::LayerWish{[&, l](HookPlan& plan) {
+      const bool numbers = engine::has_pattern_numbers(model, l);
+      if (numbers) engine::ask_offsets(plan, l, offsets);
+      if (engine::has_point(model, l, "attn.hook_pattern")) plan.capture(block_point(l, "attn.hook_pattern"), numbers ? queries : std::vector<int64_t>());
+      if (engine::has_point(model, l, "attn.hook_result")) plan.capture(block_point(l, "attn.hook_result"), queries);
+    }};
   };
   auto on_layer = [&](int64_t l, int64_t, const ActivationCache& cache) {
     progress.check();
     std::string pattern = block_point(l, "attn.hook_pattern"), result = block_point(l, "attn.hook_result");
     if (!cache.has(pattern)) return;
+    const bool numbers = engine::has_pattern_numbers(model, l);
     at::Tensor m = engine::attention_mass(cache.get(pattern), model.mixer_info(l).recurrent, length);
     int64_t heads = m.size(1);
     auto put = [&](const std::string& name, const at::Tensor& v) {
       out[name].select(1, l).narrow(1, 0, heads).copy_(v);
     };
-    auto score = [&](const std::string& name, int64_t offset, int64_t first_query) {
-      at::Tensor d = engine::at_offset(m, 0, offset).to(at::kDouble);
+    auto score = [&](const std::string& name, int64_t place, int64_t first_query) {
+      const int64_t offset = offsets[static_cast<size_t>(place)];
+      at::Tensor d = (numbers ? engine::at_place(cache, l, place) : engine::at_offset(m, 0, offset)).to(at::kDouble);
       put(name, d.narrow(2, first_query, length - first_query).mean(-1));
       put(name + "_diagonal", d.narrow(2, offset, length - offset).mean(-1));
     };
-    score("induction", n - 1, n + 1);
-    score("duplicate", n, n + 1);
-    score("prev_token", 1, 1);
-    if (cache.has(result)) put("copying", copying(model, tokens, m, cache.get(result), queries, progress));
+    score("induction", 0, n + 1);
+    score("duplicate", 1, n + 1);
+    score("prev_token", 2, 1);
+    if (!cache.has(result)) return;
+    if (!numbers) m = m.index_select(2, at::tensor(queries, at::kLong).to(m.device()));
+    put("copying", copying(model, tokens, m, cache.get(result), progress));
   };
-  at::Tensor residual = engine::stream_layers(model, tokens, form, 0, wanted, on_layer);
+  at::Tensor residual = engine::stream_layers_asking(model, tokens, form, 0, wish, on_layer);
 
   at::Tensor flat = residual.narrow(1, 0, length - 1).flatten(0, 1), next = tokens.narrow(1, 1, length - 1).flatten();
   at::Tensor losses = at::empty({flat.size(0)}, at::TensorOptions().dtype(at::kDouble));
@@ -107,26 +114,31 @@ at::Tensor probe_prefix(const Model& model, const Sequences& sequences, int64_t 
   at::Tensor tokens = sequences.tokens.narrow(0, begin, rows);
   int64_t n = sequences.n, length = tokens.size(1);
   at::Tensor out = nans(rows, model);
-  auto wanted = [&](int64_t l) {
-    std::vector<engine::WantedPoint> points;
-    if (engine::has_point(model, l, "attn.hook_pattern")) points.push_back({"attn.hook_pattern", {}});
-    return points;
+  // Every earlier repeat counts: offsets n - 1, 2n - 1 …, from the second repeat on.
+  std::vector<int64_t> offsets;
+  for (int64_t r = 1; r < sequences.times; ++r) offsets.push_back(r * n - 1);
+  auto wish = [&](int64_t l) {
+    return engine::LayerWish{[&, l](HookPlan& plan) {
+      if (engine::has_pattern_numbers(model, l)) engine::ask_offsets(plan, l, offsets);
+      else if (engine::has_point(model, l, "attn.hook_pattern")) plan.capture(block_point(l, "attn.hook_pattern"));
+    }};
   };
   auto on_layer = [&](int64_t l, int64_t, const ActivationCache& cache) {
+    const bool numbers = engine::has_pattern_numbers(model, l);
     std::string pattern = block_point(l, "attn.hook_pattern");
-    if (!cache.has(pattern)) return;
-    at::Tensor m = engine::attention_mass(cache.get(pattern), model.mixer_info(l).recurrent, length);
-    // Every earlier repeat counts: offsets n - 1, 2n - 1 …, from the second repeat on. In repeat r only r of them lie
-    // after an occurrence; at_offset is 0 where the key would be before the start, and key 0 follows no token.
-    at::Tensor sum = at::zeros({rows, m.size(1)}, at::TensorOptions().dtype(at::kDouble));
+    if (!numbers && !cache.has(pattern)) return;
+    at::Tensor m = numbers ? at::Tensor() : engine::attention_mass(cache.get(pattern), model.mixer_info(l).recurrent, length), sum;
+    // In repeat r only r of the offsets lie after an occurrence; p is 0 where the key would be before the start, and key 0
+    // follows no token.
     for (int64_t r = 1; r < sequences.times; ++r) {
       int64_t first = 1 + r * n;  // first query that has r earlier occurrences
-      at::Tensor d = engine::at_offset(m, 0, r * n - 1).to(at::kDouble);
-      sum = sum + d.narrow(2, first, length - first).sum(-1).to(at::kCPU);
+      at::Tensor d = (numbers ? engine::at_place(cache, l, r - 1) : engine::at_offset(m, 0, offsets[static_cast<size_t>(r - 1)])).to(at::kDouble);
+      at::Tensor part = d.narrow(2, first, length - first).sum(-1).to(at::kCPU);
+      sum = sum.defined() ? sum + part : part;
     }
-    out.select(1, l).narrow(1, 0, m.size(1)).copy_(sum / static_cast<double>((sequences.times - 1) * n));
+    out.select(1, l).narrow(1, 0, sum.size(1)).copy_(sum / static_cast<double>((sequences.times - 1) * n));
   };
-  engine::stream_layers(model, tokens, form, 0, wanted, on_layer);
+  engine::stream_layers_asking(model, tokens, form, 0, wish, on_layer);
   return out;
 }
 

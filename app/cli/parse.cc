@@ -230,7 +230,7 @@ Parsed parse(int argc, char** argv) {
       .choice("--format", "format (default html)", {"html", "md", "pdf"}).option("--title", "title").option("--question", "the question, one sentence")
       .option("--notes", "a Markdown file to include").option("--out", "the file to write", true);
   add("bench", "benchmark workloads; JSON with device, versions, shapes, medians and physical limits", "microtome bench patching --device cpu")
-      .words("NAME", "forward, patching, decode, circuits, mixers, kernels, training … or all (default); with --table files that --out wrote", 0, 64)
+      .words("NAME", "forward, patching, decode, circuits, mixers, attention, kernels, training … or all (default); with --table files that --out wrote", 0, 64)
       .option("--model", "a model folder (default: random weights of GPT-2-small shape)")
       .flag("--small", "small shapes, for a quick look").option("--out", "a file for the JSON (default: standard output)")
       .flag("--table", "print the README's table of speed from files").compute();

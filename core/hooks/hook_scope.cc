@@ -232,8 +232,8 @@ void HookScope::keep(std::string_view point, const at::Tensor& value) {
   if (!a->capture_all)
     for (int64_t p : a->capture_pos) about.positions.push_back(p + run_->first_pos());
   const int64_t want = a->capture_all ? run_->n_pos() : static_cast<int64_t>(a->capture_pos.size());
-  if (a->gradient || !a->edits.empty() || !a->interventions.empty() || value.size(1) != want)
-    throw Error(StatusCode::kInternal, "states that are changed, or too few of them, were kept together", a->point->name);
+  if (a->gradient || !a->edits.empty() || !a->interventions.empty() || value.size(a->pos_axis) != want)
+    throw Error(StatusCode::kInternal, "what is changed, or too few positions of it, was kept together", a->point->name);
   run_->cache()->put(a->point->name, value.detach(), about);
 }
 

@@ -121,10 +121,13 @@ TEST_P(Looking, HeadScores) {
       EXPECT_NEAR(s.value, e.at(s.name).item<double>(), 1e-4 + 1e-4 * std::fabs(s.value)) << s.name;
     }
 
-  AnalysisResult looks = run_whole("attention", *g->model, dataset);
   const std::pair<const char*, const char*> more[] = {
       {"entropy", "entropy"}, {"first_token", "first_token"}, {"self", "current"}, {"prev_token", "previous"}};
-  for (const auto& [mine, theirs] : more) EXPECT_TRUE(close(array_of(looks, mine), e.at(theirs), 1e-4, 1e-4)) << mine;
+  // From whole patterns, and where none is kept from numbers of their rows.
+  for (const char* patterns : {"2", "0"}) {
+    AnalysisResult looks = run_whole("attention", *g->model, dataset, {{"max_patterns", patterns}});
+    for (const auto& [mine, theirs] : more) EXPECT_TRUE(close(array_of(looks, mine), e.at(theirs), 1e-4, 1e-4)) << mine << " " << patterns;
+  }
 }
 
 TEST_P(Looking, EveryHookTensor) {

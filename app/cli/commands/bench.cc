@@ -67,6 +67,7 @@ const std::vector<Workload>& workloads() {
       {"decode", "generation, one prompt, token by token", decode_bench},
       {"circuits", "edge attribution, circuits of ten sizes, ACDC", circuits_bench},
       {"mixers", "forms of the linear mixers, every state", mixers_bench},
+      {"attention", "softmax attention: z, numbers of its pattern, the pattern", attention_bench},
       {"kernels", "chunked kernels of the linear mixers", kernels_bench},
       {"training", "steps of sparse autoencoders", training_bench},
   };

@@ -74,6 +74,7 @@ const std::vector<Workload>& workloads();
 Json patching_bench(const CommandLine& line, const Compute& c, Progress& progress);
 Json forward_bench(const CommandLine& line, const Compute& c, Progress& progress);
 Json decode_bench(const CommandLine& line, const Compute& c, Progress& progress);
+Json attention_bench(const CommandLine& line, const Compute& c, Progress& progress);
 Json kernels_bench(const CommandLine& line, const Compute& c, Progress& progress);
 Json training_bench(const CommandLine& line, const Compute& c, Progress& progress);
 Json circuits_bench(const CommandLine& line, const Compute& c, Progress& progress);

@@ -12,6 +12,7 @@
 #include "core/mixers/chunk_kernel.h"
 #include "core/mixers/registry.h"
 #include "core/mixers/scan.h"
+#include "core/mixers/softmax_attention/statistics.h"
 #include "core/model/device.h"
 #include "core/model/weights.h"
 
@@ -110,6 +111,7 @@ int doctor(const CommandLine& line) {
   if (cuda.usable && mixers::scan_missing().empty()) out["kernels"].push_back("scan");
   if (cuda.usable && mixers::chunk_kernel_missing(false).empty()) out["kernels"].push_back("chunk_linear");
   if (cuda.usable && mixers::chunk_kernel_missing(true).empty()) out["kernels"].push_back("chunk_delta");
+  if (cuda.usable && mixers::attention_kernels_missing().empty()) out["kernels"].push_back("attention_statistics");
   std::filesystem::path folder = std::filesystem::path(line.program).parent_path();
   out["desktop"] = std::filesystem::exists(folder / "microtome-desktop");
   const app::AnalysisCatalogue known = app::load_analyses();
@@ -146,7 +148,7 @@ int doctor(const CommandLine& line) {
     if (cuda.usable) std::printf("CUDA: %zu device(s), from cuda:0\n", cuda.devices.size());
     else std::printf("CUDA: not used (%s)\n", cuda.why_not.c_str());
     if (out["kernels"].empty()) std::printf("CUDA kernels of our own: not used (%s); mixers run as LibTorch operations\n", cuda.usable ? mixers::scan_missing().c_str() : "no GPU");
-    else std::printf("CUDA kernels of our own: scan (states and decoding of linear mixers)\n");
+    else std::printf("CUDA kernels of our own: scan (states and decoding of linear mixers), attention_statistics (where softmax heads look, without their patterns)\n");
     std::printf("Desktop app: %s\n", out["desktop"].get<bool>() ? "present" : "not built");
     print_plugins(known);
     std::printf("\n");

@@ -22,8 +22,11 @@ struct AttentionOptions {
   Weighting weighting = Weighting::kSoftmax;
   double sigmoid_bias = 0;
   double clip_gamma = 0, clip_zeta = 1;
-  // True when scores are q k^T and nothing else, so that the fused form computes the same.
+  // Scores are q k^T and a mask, nothing else.
   bool plain() const;
+  // The fused form exists: scores are q k^T and what is added to it. A softcap is no sum, and the library's kernel has none; nor
+  // has it weights that are no softmax.
+  bool fused() const;
 };
 
 // Which queries a call has. Keys are counted from the first one given: `past` of them come before this run's tokens.
@@ -36,6 +39,8 @@ struct QueryRows {
   at::Tensor own_keys(at::Device device) const;
 };
 
+// Every query sees every key.
+bool sees_all(const QueryRows& rows, const AttentionOptions& options);
 // bool [count, keys], true where the query sees the key; undefined when every query sees every key.
 at::Tensor visible(const QueryRows& rows, const AttentionOptions& options, at::Device device);
 
@@ -51,9 +56,12 @@ at::Tensor attention_pattern(const at::Tensor& scores, const AttentionOptions& o
 // z [batch, count, head, d_v]; v [batch, keys, kv head, d_v].
 at::Tensor attention_mix(const at::Tensor& pattern, const at::Tensor& v);
 
-// z by the library's fused kernel; options must be plain(). In q's type.
+// z by the library's fused kernel; options must be fused(). In q's type. Memory does not grow with queries × keys.
 at::Tensor attention_fused(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
                            const AttentionOptions& options, const QueryRows& rows);
+// The definition a block of queries at a time, for what is not fused(): the same numbers, a block's pattern held at a time.
+at::Tensor attention_blocked(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v,
+                             const AttentionOptions& options, const QueryRows& rows);
 
 // [batch, pos, kv head, d] → as many heads as asked, each repeated in place (head h uses kv head h / group). A view
 // where possible.

@@ -17,6 +17,7 @@
 #include "core/mixers/softmax_attention/in_place.h"
 #include "core/mixers/softmax_attention/kept.h"
 #include "core/mixers/softmax_attention/parts.h"
+#include "core/mixers/softmax_attention/statistics.h"
 
 namespace microtome::mixers {
 namespace {
@@ -105,9 +106,7 @@ Config read_config(const Params& p, int64_t d_model) {
 
 at::Tensor scaled(const at::Tensor& x, double by) { return by == 1 ? x : x * by; }
 
-bool has_fused_form(const Config& c) {
-  return c.softcap == 0 && !c.alibi && !c.sinks && c.weighting == Weighting::kSoftmax;
-}
+bool has_fused_form(const Config& c) { return c.softcap == 0 && c.weighting == Weighting::kSoftmax; }
 
 MixerInfo make_info(const Params& params, int64_t d_model) {
   const Config c = read_config(params, d_model);
@@ -134,6 +133,12 @@ MixerInfo make_info(const Params& params, int64_t d_model) {
   info.points.push_back({"hook_pattern", square, {-1, c.heads, -1, -1}, true,
                          c.sinks ? "rows sum to less than 1: the sink's share is dropped"
                          : c.weighting == Weighting::kSoftmax ? "" : "rows need not sum to 1"});
+  info.points.push_back({"hook_pattern_statistics", {"batch", "head", "q_pos", "statistic"}, {-1, c.heads, -1, std::ssize(kPatternNumbers)},
+                         true, "lse, max, argmax, entropy, first, distance, mass of a row of the pattern, which is not held"});
+  info.points.push_back({"hook_pattern_targets", {"batch", "q_pos", "target"}, {-1, -1, kPatternTargets}, true,
+                         "positions that hook_pattern_at reads; set others here, below 0 is none"});
+  info.points.push_back({"hook_pattern_at", {"batch", "head", "q_pos", "target"}, {-1, c.heads, -1, kPatternTargets}, true,
+                         "the pattern at hook_pattern_targets; the pattern is not held"});
   info.points.push_back({"hook_z", {"batch", "pos", "head", "d_v"}, {-1, -1, c.heads, c.head_dim}, false, ""});
   if (c.gate) info.points.push_back({"hook_gate", by_head, {-1, -1, c.heads, c.head_dim}, false, "multiplies hook_z"});
   info.points.push_back({"hook_result", {"batch", "pos", "head", "d_model"}, {-1, -1, c.heads, c.d_out}, true,
@@ -319,10 +324,22 @@ class SoftmaxAttention : public TokenMixer {
 
   at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, HookScope& hooks, MixerForm form,
                     const QueryRows& rows, int64_t first_pos) const {
-    const bool looked_at = hooks.wants("hook_attn_scores") || hooks.wants("hook_pattern");
-    if (!looked_at && form != MixerForm::kNaive && has_fused_form(c_)) return attention_fused(q, k, v, options_, rows);
     // Hooks count k_pos from the start of the sequence: keys that a window dropped are there, unseen.
     const int64_t dropped = first_pos - rows.past;
+    const bool changed = hooks.changes("hook_attn_scores") || hooks.changes("hook_pattern");
+    const bool counted = hooks.wants("hook_pattern_statistics") || hooks.wants("hook_pattern_targets") || hooks.wants("hook_pattern_at");
+    StatisticsAsked asked;
+    asked.dropped = dropped;
+    if (counted) {
+      const auto type = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+      asked.targets = hooks.apply("hook_pattern_targets", default_targets(rows, q.size(0), dropped, type, q.device())).detach();
+      if (!hooks.wants("hook_pattern_at")) asked.targets = at::Tensor();
+    }
+    if (form != MixerForm::kNaive && !changed && !hooks.wants("hook_attn_scores") && (!hooks.wants("hook_pattern") || few_rows(hooks, rows) || q.is_cuda())) {
+      if (counted) tell(hooks, pattern_statistics(q, k, options_, rows, asked));
+      if (hooks.wants("hook_pattern")) keep_pattern(hooks, q, k, rows, dropped);
+      return has_fused_form(c_) ? attention_fused(q, k, v, options_, rows) : attention_blocked(q, k, v, options_, rows);
+    }
     auto hooked = [&](const char* name, const at::Tensor& x, double unseen) {
       if (!hooks.wants(name)) return x;
       if (dropped == 0) return hooks.apply(name, x);
@@ -337,7 +354,33 @@ class SoftmaxAttention : public TokenMixer {
       }
     at::Tensor scores = hooked("hook_attn_scores", attention_scores(q, k, options_, rows), -kInfinity);
     at::Tensor pattern = hooked("hook_pattern", attention_pattern(scores, options_), 0.0);
+    if (counted) tell(hooks, statistics_of(pattern, scores, options_, rows, asked));
     return attention_mix(pattern, v).to(q.scalar_type());
+  }
+
+  static void tell(HookScope& hooks, const PatternStatistics& numbers) {
+    hooks.apply("hook_pattern_statistics", numbers.numbers);
+    if (numbers.at.defined()) hooks.apply("hook_pattern_at", numbers.at);
+  }
+
+  // The pattern is read at some of the queries only.
+  static bool few_rows(const HookScope& hooks, const QueryRows& rows) {
+    const auto positions = hooks.positions("hook_pattern");
+    return positions && static_cast<int64_t>(positions->size()) < rows.count();
+  }
+
+  // A pattern that is only read is made beside the run, and only for the queries that are asked for.
+  void keep_pattern(HookScope& hooks, const at::Tensor& q, const at::Tensor& k, const QueryRows& rows, int64_t dropped) const {
+    at::NoGradGuard no_grad;
+    const auto type = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    QueryRows some = rows;
+    at::Tensor asking = q;
+    if (const auto positions = hooks.positions("hook_pattern"); positions && !rows.read) {
+      some.read = *positions;
+      asking = q.index_select(1, at::tensor(*positions, at::TensorOptions().dtype(at::kLong)).to(q.device()));
+    }
+    at::Tensor pattern = pattern_only(asking, k, options_, some, type);
+    hooks.keep("hook_pattern", dropped == 0 ? pattern : at::constant_pad_nd(pattern, {dropped, 0}));
   }
 
   at::Tensor output(const at::Tensor& by_head, HookScope& hooks) const {
@@ -348,8 +391,14 @@ class SoftmaxAttention : public TokenMixer {
     if (hooks.wants("hook_result")) {
       // One product a head: a broadcast one would copy the matrices for every token.
       at::Tensor by_head_weight = weight.view({c_.d_out, c_.heads, c_.head_dim});
-      at::Tensor result = hooks.apply("hook_result", at::einsum("bthv,dhv->bthd", {z, by_head_weight}));
-      if (hooks.changes("hook_result")) return bias.defined() ? result.sum(2) + bias : result.sum(2);
+      auto results = [&](const at::Tensor& some) { return at::einsum("bthv,dhv->bthd", {some, by_head_weight}); };
+      const auto positions = hooks.positions("hook_result");
+      if (positions && !hooks.changes("hook_result")) {
+        at::NoGradGuard no_grad;
+        hooks.keep("hook_result", results(z.index_select(1, at::tensor(*positions, at::TensorOptions().dtype(at::kLong)).to(z.device()))));
+      } else if (at::Tensor result = hooks.apply("hook_result", results(z)); hooks.changes("hook_result")) {
+        return bias.defined() ? result.sum(2) + bias : result.sum(2);
+      }
     }
     return at::linear(z.flatten(2, 3), weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);
   }

@@ -26,10 +26,14 @@ at::Tensor QueryRows::own_keys(at::Device device) const {
   return (at::tensor(*read, options) + past).to(device);
 }
 
-at::Tensor visible(const QueryRows& rows, const AttentionOptions& options, at::Device device) {
+bool sees_all(const QueryRows& rows, const AttentionOptions& options) {
   const bool last_only = rows.count() == 1 && (!rows.read || rows.read->back() == rows.tokens - 1);
   const bool all_keys = options.window == 0 || rows.keys() <= options.window;
-  if (all_keys && (!options.causal || last_only)) return {};
+  return all_keys && (!options.causal || last_only);
+}
+
+at::Tensor visible(const QueryRows& rows, const AttentionOptions& options, at::Device device) {
+  if (sees_all(rows, options)) return {};
   at::Tensor query = rows.own_keys(device).unsqueeze(1);
   at::Tensor key = at::arange(rows.keys(), at::TensorOptions().dtype(at::kLong).device(device)).unsqueeze(0);
   at::Tensor seen = options.causal ? key.le(query)

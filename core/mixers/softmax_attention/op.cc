@@ -90,9 +90,11 @@ MixerOpResult softmax_attention_op(const MixerOpRequest& request) {
   }
   QueryRows rows;
   rows.tokens = q.size(1);
-  const bool fused = request.form != MixerForm::kNaive && options.plain();
+  const bool fused = request.form != MixerForm::kNaive && options.fused();
+  const bool blocked = !fused && request.form != MixerForm::kNaive && !request.implied;
   if (fused) out["o"] = attention_fused(q, k, v, options, rows);
-  if (!fused || request.implied) {
+  if (blocked) out["o"] = attention_blocked(q, k, v, options, rows);
+  if ((!fused && !blocked) || request.implied) {
     at::Tensor pattern = attention_pattern(attention_scores(q, k, options, rows), options);
     if (!fused) out["o"] = attention_mix(pattern, v).to(q.scalar_type());
     if (request.implied) out["A"] = pattern;

@@ -94,6 +94,16 @@ TEST_P(OnModels, AttentionRowsAreTheModelsOwn) {
   }
 }
 
+TEST_P(OnModels, TheTableIsTheSameWithoutPatterns) {
+  Dataset d = prompts(model());
+  AnalysisResult whole = run_whole("attention", model(), d, {{"max_patterns", "64"}}), rows = run_whole("attention", model(), d, {{"max_patterns", "0"}});
+  for (const char* score : {"entropy", "sink_rate", "first_token", "self", "prev_token", "distance", "negative_share"}) {
+    at::Tensor want = array_of(whole, score), got = array_of(rows, score);
+    EXPECT_TRUE(want.isnan().equal(got.isnan())) << score;
+    EXPECT_TRUE(close(at::nan_to_num(got), at::nan_to_num(want), 2e-5, 2e-5)) << score;
+  }
+}
+
 TEST_P(OnModels, BatchesChangeNothing) {
   Dataset d = prompts(model());
   for (const char* name : {"attention", "logit_lens", "dla"}) {
