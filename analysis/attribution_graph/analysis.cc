@@ -44,6 +44,7 @@ class Run : public AnalysisRun {
     prompts_ = std::min<int64_t>(p.get_int("graphs"), static_cast<int64_t>(input.dataset.pairs.size()));
     blocks_ = (options_.max_features + kRowsPerItem - 1) / kRowsPerItem;
     tests_ = p.get_int("test_edges");
+    named_ = read_edge_names(p.get_string("edges"), "edges");
     stored_ = p.get_int("stored_rows") << 20;
   }
 
@@ -112,7 +113,14 @@ class Run : public AnalysisRun {
 
   std::vector<NamedArray> test(int64_t prompt, Progress& progress) {
     std::vector<double> out;
-    const std::vector<KeptEdge> edges = edges_to_test(*build_, tests_);
+    std::vector<KeptEdge> edges = edges_to_test(*build_, tests_);
+    for (const EdgeName& name : named_) {
+      const std::optional<KeptEdge> e = find_edge(*build_, name);
+      // Of several graphs one may have it.
+      if (!e && prompts_ == 1)
+        throw Error(StatusCode::kBadInput, "the graph has no edge '" + name.text + "'", "param edges", "name one that it keeps: the table of edges, or `export --format csv`, lists them");
+      if (e && std::none_of(edges.begin(), edges.end(), [&](const KeptEdge& k) { return k.from == e->from && k.to == e->to; })) edges.push_back(*e);
+    }
     for (size_t i = 0; i < edges.size(); ++i) {
       progress.step(static_cast<int64_t>(i), static_cast<int64_t>(edges.size()), "testing edges");
       const EdgeTest t = test_edge(*build_, tokens(prompt), edges[i], input_.form);
@@ -136,6 +144,7 @@ class Run : public AnalysisRun {
   std::unique_ptr<TranscoderLayers> transcoders_;
   std::vector<std::string> doubts_;            // transcoders of other weights
   GraphOptions options_;
+  std::vector<EdgeName> named_;                // to be tested beside the strongest
   std::unique_ptr<GraphBuild> build_;
   int64_t prompt_ = -1, blocks_open_ = 0;      // of build_: items whose rows it has
   int64_t prompts_ = 1, blocks_ = 0, tests_ = 0, stored_ = 0, batch_ = 8;

@@ -4,8 +4,10 @@
 #include <ATen/core/grad_mode.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <limits>
+#include <string_view>
 
 #include "analysis/engine/layers.h"
 
@@ -63,6 +65,46 @@ std::vector<KeptEdge> edges_to_test(GraphBuild& build, int64_t count) {
   out.insert(out.end(), parts[1].begin(), parts[1].begin() + static_cast<std::ptrdiff_t>(std::min(parts[1].size(), most - features)));
   std::stable_sort(out.begin(), out.end(), [](const KeptEdge& a, const KeptEdge& b) { return a.score > b.score; });
   return out;
+}
+
+std::vector<EdgeName> read_edge_names(const std::string& text, const std::string& param) {
+  std::vector<EdgeName> out;
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(',', begin), text.size());
+    EdgeName e;
+    e.text = text.substr(begin, end - begin);
+    begin = end + 1;
+    e.text.erase(std::remove(e.text.begin(), e.text.end(), ' '), e.text.end());
+    const size_t arrow = e.text.find('>');
+    // "3.109@12", or a token's id.
+    auto whole = [](std::string_view s, int64_t& value) {
+      const auto [stop, error] = std::from_chars(s.data(), s.data() + s.size(), value);
+      return error == std::errc() && stop == s.data() + s.size() && !s.empty() && value >= 0;
+    };
+    auto feature = [&](std::string_view s, int64_t& layer, int64_t& index, int64_t& position) {
+      const size_t dot = s.find('.'), at = s.find('@');
+      return dot != s.npos && at != s.npos && dot < at && whole(s.substr(0, dot), layer) && whole(s.substr(dot + 1, at - dot - 1), index) && whole(s.substr(at + 1), position);
+    };
+    const std::string_view from = std::string_view(e.text).substr(0, arrow), to = arrow == std::string::npos ? std::string_view() : std::string_view(e.text).substr(arrow + 1);
+    if (arrow == std::string::npos || !feature(from, e.layer, e.feature, e.position) || !(feature(to, e.to_layer, e.to_feature, e.to_position) || (e.to_layer = -1, whole(to, e.to_feature))))
+      throw Error(StatusCode::kBadInput, "'" + e.text.substr(0, 80) + "' is no edge", "param " + param, "write SOURCE>TARGET, a feature as LAYER.FEATURE@POSITION, a logit as its token's id: 0.213@12>3.232@12");
+    out.push_back(std::move(e));
+  }
+  return out;
+}
+
+std::optional<KeptEdge> find_edge(GraphBuild& build, const EdgeName& name) {
+  const NodeIndex& nodes = build.nodes();
+  auto is = [&](int64_t node, int64_t layer, int64_t feature, int64_t position) {
+    return nodes.is_feature(node) && nodes.layer_of(node) == layer && nodes.feature(node).feature == feature && nodes.position_of(node) == position;
+  };
+  for (const KeptEdge& e : build.outcome().pruned.edges) {
+    if (!is(e.from, name.layer, name.feature, name.position)) continue;
+    const bool there = name.to_layer >= 0 ? is(e.to, name.to_layer, name.to_feature, name.to_position)
+                                          : nodes.is_logit(e.to) && build.frozen().logit_ids()[static_cast<size_t>(e.to - nodes.logit(0))] == name.to_feature;
+    if (there) return e;
+  }
+  return std::nullopt;
 }
 
 double predicted_total(const GraphBuild& build, int64_t from, int64_t to) {

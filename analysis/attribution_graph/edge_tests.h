@@ -2,6 +2,8 @@
 // compared with what the edge says.
 #pragma once
 
+#include <optional>
+#include <string>
 #include <vector>
 
 #include "analysis/attribution_graph/build.h"
@@ -21,6 +23,18 @@ struct EdgeTest {
 // The strongest edges from a feature that pruning kept, at most `count`: half of them to features, half to logits, where there
 // are so many. Strongest first.
 std::vector<feature_circuit::KeptEdge> edges_to_test(GraphBuild& build, int64_t count);
+
+// An edge as a person names it: "3.109@12>994" is from feature 109 of layer 3 at position 12 to the logit of token 994, "0.213@12>3.232@12" to
+// another feature.
+struct EdgeName {
+  int64_t layer = 0, feature = 0, position = 0;
+  int64_t to_layer = -1, to_feature = 0, to_position = 0;   // layer -1: a logit, to_feature its token
+  std::string text;
+};
+// Several by commas. Throws Error(kBadInput) naming the one that is malformed.
+std::vector<EdgeName> read_edge_names(const std::string& text, const std::string& param);
+// The kept edge of that name; empty: the graph has none.
+std::optional<feature_circuit::KeptEdge> find_edge(GraphBuild& build, const EdgeName& name);
 EdgeTest test_edge(GraphBuild& build, const std::vector<int64_t>& tokens, const feature_circuit::KeptEdge& edge, MixerForm form);
 // All paths from a feature whose activation falls to 0, as a change of target's pre-activation.
 double predicted_total(const GraphBuild& build, int64_t from, int64_t to);

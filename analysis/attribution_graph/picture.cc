@@ -221,10 +221,12 @@ Table GraphPicture::test_table(const std::vector<EdgeTest>& tests) const {
           {{"from", "", ""}, {"to", "", ""}, {"predicted", unit, "change that the edge alone says: minus its weight"},
            {"everything frozen", unit, "change in the replacement model"}, {"attention and norms frozen", unit, "change in the model with its attention patterns and norm scales frozen, MLPs recomputed"},
            {"recomputed", unit, "change in the model, everything recomputed"},
-           {"predicted over all paths", unit, "change that all paths between the two say, if features stay on"}},
+           {"predicted over all paths", unit, "change that all paths between the two say, if features stay on"},
+           {"from node", "", "its number in the graph"}, {"to node", "", "its number in the graph"}},
           {}};
   for (const EdgeTest& e : tests)
-    t.rows.push_back({node_name(e.from), node_name(e.to), e.predicted, e.frozen, e.attention_frozen, e.recomputed, e.predicted_total});
+    t.rows.push_back({node_name(e.from), node_name(e.to), e.predicted, e.frozen, e.attention_frozen, e.recomputed, e.predicted_total,
+                      place_[static_cast<size_t>(e.from)], place_[static_cast<size_t>(e.to)]});
   return t;
 }
 

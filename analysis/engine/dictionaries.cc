@@ -13,7 +13,7 @@
 
 namespace microtome::engine {
 
-std::shared_ptr<const DictionarySet> read_set(const AnalysisInput& input, const std::string& param, std::vector<std::string>& warnings) {
+DictionarySet read_named(const AnalysisInput& input, const std::string& param) {
   const std::string path = input.params.get_string(param);
   if (path.empty() && param == "transcoders")
     throw Error(StatusCode::kBadInput, "no transcoders are named", "param transcoders", "name a folder with --transcoders (`microtome run transcoder` trains some)");
@@ -21,6 +21,11 @@ std::shared_ptr<const DictionarySet> read_set(const AnalysisInput& input, const 
     throw Error(StatusCode::kBadInput, "no dictionary is named", "param " + param, "name a file or folder that holds an SAE or transcoders (`microtome run sae` trains one)");
   DictionarySet set = read_dictionaries(path);
   if (set.members.empty()) throw Error(StatusCode::kBadInput, "it holds no dictionary", path, "name another");
+  return set;
+}
+
+std::shared_ptr<const DictionarySet> read_set(const AnalysisInput& input, const std::string& param, std::vector<std::string>& warnings) {
+  DictionarySet set = read_named(input, param);
   std::vector<size_t> order(set.members.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return set.layers[a] < set.layers[b]; });

@@ -13,7 +13,9 @@
 
 namespace microtome::engine {
 
-// The dictionaries in the file or folder that `param` names, in the order of their layers. Where the analysis has parameters `hook` and
+// What the file or folder that `param` names holds, as it stands there. Throws Error(kBadInput): none named, or it holds none.
+DictionarySet read_named(const AnalysisInput& input, const std::string& param);
+// The same in the order of their layers, checked against the model. Where the analysis has parameters `hook` and
 // `hook_out` they say the points of a single one that does not name them. Throws Error(kBadInput): none named,
 // points that the model does not have or of another width.
 // warnings: a dictionary that was trained on other weights.

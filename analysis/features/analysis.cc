@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "analysis/engine/arrays.h"
+#include "analysis/engine/dictionaries.h"
 #include "analysis/features/coactivity.h"
 #include "analysis/features/decoder_reading.h"
 #include "analysis/features/feature_result.h"
@@ -62,7 +63,6 @@ Dictionary choose_member(const DictionarySet& set, int64_t layer, int64_t member
   for (size_t i = 0; i < set.members.size() && i < 64; ++i)
     known += (i ? ", " : "") + std::to_string(i) + (i < set.layers.size() && set.layers[i] >= 0 ? " (layer " + std::to_string(set.layers[i]) + ")" : "");
   auto bad = [&](const std::string& what) { return Error(StatusCode::kBadInput, what, where, "choose with `layer` or `member`; the set has " + known); };
-  if (set.members.empty()) throw Error(StatusCode::kBadInput, "there is no dictionary in it", where);
   if (member >= 0) {
     if (member >= static_cast<int64_t>(set.members.size())) throw bad("the set has no member " + std::to_string(member));
     return set.members[static_cast<size_t>(member)];
@@ -195,9 +195,7 @@ class Run : public AnalysisRun {
   }
 
   static Dictionary read(const AnalysisInput& input) {
-    const std::string& path = input.params.get_string("dictionary");
-    if (path.empty()) throw Error(StatusCode::kBadInput, "no dictionary is given", "param dictionary", "name the folder of an SAE or a transcoder: --dictionary FOLDER");
-    Dictionary d = choose_member(read_dictionaries(path), input.params.get_int("layer"), input.params.get_int("member"), path);
+    Dictionary d = choose_member(read_named(input, "dictionary"), input.params.get_int("layer"), input.params.get_int("member"), input.params.get_string("dictionary"));
     return d.to(input.model.device(), input.model.dtype() == at::kDouble ? at::kDouble : at::kFloat);
   }
   std::string hook() {

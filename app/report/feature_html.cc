@@ -6,6 +6,7 @@
 #include "app/report/html.h"
 #include "app/report/svg_chart.h"
 #include "app/report/token_chips.h"
+#include "core/base/json.h"
 
 namespace microtome::report {
 namespace {
@@ -177,6 +178,26 @@ a:focus-visible,input:focus-visible,th:focus-visible{outline:2px solid var(--acc
     out += i <= 6 ? ".a" + n + "{background:rgb(var(--act)/" + coordinate(0.1 * i) + ")}" : ".a" + n + "{background:rgb(var(--act)/" + coordinate(0.55 + 0.045 * i) + ");color:#0b0d10}";
   }
   return out + "}\n";
+}
+
+std::string weights_text(const TensorMap& map) {
+  const auto config = map.axis_labels.find("config");
+  if (config == map.axis_labels.end() || config->second.size() != 1) return {};
+  const Result<Json> json = parse_json(config->second.front(), "dictionary");
+  if (!json || !json.value().is_object()) return {};
+  const auto number_of = [&](const char* key) {
+    const auto at = json.value().find(key);
+    return at != json.value().end() && at->is_number_integer() ? at->get<int64_t>() : 0;
+  };
+  const auto kind = json.value().find("kind");
+  std::string out = "A dictionary of " + count(number_of("d_sae")) + " features" + (kind != json.value().end() && kind->is_string() ? " of the kind " + kind->get<std::string>() : "") +
+                    ", from width " + count(number_of("d_in")) + " to " + count(number_of("d_out")) + ": ";
+  for (size_t a = 0; a < map.arrays.size(); ++a) {
+    out += (a ? ", " : "") + map.arrays[a].name + " [";
+    for (size_t d = 0; d < map.arrays[a].shape.size(); ++d) out += (d ? ", " : "") + std::to_string(map.arrays[a].shape[d]);
+    out += "]";
+  }
+  return out + ". The weights are in the project; `microtome export` writes them as files.";
 }
 
 }  // namespace microtome::report

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "core/base/feature_set.h"
+#include "core/base/artifact.h"
 #include "core/store/feature_query.h"
 
 namespace microtome::report {
@@ -39,5 +39,9 @@ std::string feature_page(const FeatureSet& set, const FeatureSet::Feature& featu
 // All features of the set one below the other.
 std::string features_page(const FeatureSet& set, const std::string& about);
 std::string feature_index_page(const FeatureSet& head, const std::vector<FeatureRow>& rows, const std::string& about, const std::function<std::string(int64_t)>& link);
+
+// The weights of a dictionary (a tensor map whose axis "config" has its configuration as the one label), said in a sentence: a picture of them is
+// noise. Empty: the map is something else.
+std::string weights_text(const TensorMap& map);
 
 }  // namespace microtome::report

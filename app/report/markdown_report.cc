@@ -112,6 +112,7 @@ std::string map_md(const Heatmap& m) {
 }
 
 std::string tensors_md(const TensorMap& map, const ViewContext& context) {
+  if (const std::string weights = weights_text(map); !weights.empty()) return md(weights, 1000) + "\n\n";
   std::string out;
   for (const NamedArray& a : map.arrays) {
     ArrayView view = view_array(a, map, context);

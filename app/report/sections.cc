@@ -174,6 +174,8 @@ std::string artifact_html(const ArtifactRow& row, RenderState& state) {
   if (shown_already) return {};
   std::string title = artifact_title(row), out;
   if (!title.empty()) out = "<h4>" + escape(shorten(title, 200)) + "</h4>";
+  if (const auto* map = std::get_if<TensorMap>(any))
+    if (const std::string weights = weights_text(*map); !weights.empty()) return out + "<p class=\"note\">" + escape(shorten(weights, 1000)) + "</p>";
   if (std::holds_alternative<TensorMap>(*any)) return out + tensors_html(row, state);
   if (std::holds_alternative<Series>(*any)) return out + series_html(row, state);
   bool several = row.columns.size() > 1;

@@ -101,6 +101,8 @@ class Attribution(CliCase):
         base = ["run", "attribution_graph", "--model", LLAMA, "--task", "greater_than", "--prompts", 1, "--device", "cpu"]
         self.assertIn("no transcoders are named", error_of(*base))
         self.assertIn("nowhere", error_of(*base, "--transcoders", self.path("nowhere")))
+        self.assertIn("'3' is no edge", error_of(*base, "--transcoders", self.transcoders, "--edges", "3"))
+        self.assertIn("has no edge '0.99999@3>4'", error_of(*base, "--transcoders", self.transcoders, "--edges", "0.99999@3>4"))
         os.rename(self.path("transcoders/layer_3"), self.path("layer_3"))
         with open(self.path("layer_3/cfg.json")) as f:
             cfg = json.load(f)

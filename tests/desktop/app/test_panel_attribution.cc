@@ -6,6 +6,7 @@
 #include <QSlider>
 #include <QTextBrowser>
 #include <QUrl>
+#include <cmath>
 
 #include "app/desktop/panels/attribution_graph/attribution_panel.h"
 #include "app/desktop/theme/theme.h"
@@ -24,8 +25,8 @@ class AttributionPanelTest : public StoredResultsTest {
     AnalysisResult result;
     result.artifacts.push_back(sampleGraph());
     // The two strongest edges from a feature were tested: 6 → 9 and 4 → 6.
-    result.artifacts.push_back(Table{"graph tested edges", "Edges tested", {{"from", "", ""}, {"to", "", ""}, {"predicted", "", ""}, {"everything frozen", "", ""}, {"attention frozen", "", ""}, {"recomputed", "", ""}, {"predicted over all paths", "", ""}},
-                                    {{std::string("a"), std::string("b"), -2.0, -2.0, -1.75, -1.625, -2.0}, {std::string("b"), std::string("c"), -1.5, -1.5, -1.25, -1.0, -1.5}}});
+    result.artifacts.push_back(Table{"graph tested edges", "Edges tested", {{"from", "", ""}, {"to", "", ""}, {"predicted", "", ""}, {"everything frozen", "", ""}, {"attention and norms frozen", "", ""}, {"recomputed", "", ""}, {"predicted over all paths", "", ""}, {"from node", "", ""}, {"to node", "", ""}},
+                                    {{std::string("a"), std::string("b"), -2.0, -2.0, -1.75, -1.625, -2.0, int64_t{6}, int64_t{9}}, {std::string("b"), std::string("c"), -1.5, -1.5, -1.25, -1.0, -1.5, int64_t{4}, int64_t{6}}}});
     RunSpec spec = specOf("attribution_graph", {{"test_edges", "2"}});
     spec.cost_params["transcoders_path"] = transcoders;
     return storeRun(spec, "Attribution graph", &result);
@@ -113,6 +114,75 @@ TEST_F(AttributionPanelTest, ATestedEdgeTellsWhatWasMeasured) {
   Q_EMIT view()->inspector()->anchorClicked(QUrl(QStringLiteral("edge:3")));        // begins at a token
   EXPECT_FALSE(test->isEnabled());
   EXPECT_TRUE(test->toolTip().contains(QStringLiteral("features")));
+}
+
+// The whole way: transcoders trained here, a graph, an edge that no run has tested, the button.
+TEST_F(AttributionPanelTest, AnEdgeIsTestedInTheModel) {
+  for (const char* name : {"transcoder", "attribution_graph"})
+    if (!session_->findAnalysis(QLatin1String(name))) GTEST_SKIP() << "this build has no " << name;
+  openTwins(2, false);
+  const QString corpus = writeTokens(folder_.filePath(QStringLiteral("corpus.json")), session_->model(0)->facts().vocab_size);
+  RunRequest train;
+  train.analysis = QStringLiteral("transcoder");
+  train.params = {{"corpus", corpus.toStdString()}, {"d_sae", "64"}, {"k", "4"}, {"tokens", "8192"}, {"batch", "128"}, {"length", "32"}, {"buffer", "4"}, {"eval_tokens", "256"}};
+  ASSERT_NE(session_->run(train), 0);
+  ASSERT_TRUE(settle());
+  ASSERT_EQ(session_->runs().size(), 1u) << problems_.join(QLatin1Char('\n')).toStdString();
+  RunViewPtr trained;
+  session_->loadRun(session_->runs().front().id, session_.get(), [&](const RunViewPtr& run) { trained = run; });
+  ASSERT_TRUE(waitUntil([&] { return trained != nullptr; }));
+  const QString folder = folder_.filePath(QStringLiteral("transcoders"));
+  session_->engine()->write_dictionaries(trained->result, {}, folder.toStdString());
+  RunRequest make;
+  make.analysis = QStringLiteral("attribution_graph");
+  make.onePrompt = true;
+  make.params = {{"transcoders", folder.toStdString()}, {"test_edges", "0"}};
+  ASSERT_NE(session_->run(make), 0);
+  ASSERT_TRUE(settle());
+  ASSERT_EQ(session_->runs().size(), 2u) << problems_.join(QLatin1Char('\n')).toStdString();
+  open("attribution_graph");
+  ASSERT_TRUE(waitUntil([&] { return view()->graph() != nullptr; }));
+  // The third edge that begins at a feature: the analysis itself would test others first.
+  const AttributionGraph* g = view()->graph();
+  int edge = -1, rank = -1;
+  for (size_t e = 0; e < g->edges.size() && rank < 2; ++e)
+    if (g->nodes[static_cast<size_t>(g->edges[e].from)].kind == AttributionGraph::Kind::kFeature && view()->cut().edges[e]) edge = static_cast<int>(e), ++rank;
+  ASSERT_EQ(rank, 2) << "the graph has too few edges from features";
+  Q_EMIT view()->inspector()->anchorClicked(QUrl(QStringLiteral("edge:%1").arg(edge)));
+  const QString name = session_->selection().edge();
+  ASSERT_FALSE(name.isEmpty());
+  EXPECT_FALSE(words().contains(QStringLiteral("Tested")));
+  auto* test = find<QToolButton>("graph_test");
+  ASSERT_TRUE(test->isEnabled()) << test->toolTip().toStdString();
+  QTest::mouseClick(test, Qt::LeftButton);
+  EXPECT_FALSE(test->isEnabled());
+  ASSERT_TRUE(settle());
+  ASSERT_TRUE(waitUntil([&] { return words().contains(QStringLiteral("Tested")); })) << words().toStdString() << problems_.join(QLatin1Char('\n')).toStdString();
+  // The same edge is selected in the new run's graph, and what is said of it is in the new run's table.
+  EXPECT_EQ(session_->selection().edge(), name);
+  ASSERT_EQ(session_->runs().size(), 3u);
+  EXPECT_EQ(view()->canvas()->sourceRun(), session_->runs().front().id);
+  RunViewPtr tested;
+  session_->loadRun(session_->runs().front().id, session_.get(), [&](const RunViewPtr& run) { tested = run; });
+  ASSERT_TRUE(waitUntil([&] { return tested != nullptr; }));
+  const Table* table = nullptr;
+  for (const Artifact& a : tested->result.artifacts)
+    if (const auto* t = std::get_if<Table>(&a); t && t->name == view()->graph()->name + " tested edges") table = t;
+  ASSERT_TRUE(table);
+  ASSERT_EQ(table->rows.size(), 1u);
+  int found = 0;
+  for (size_t c = 0; c < table->columns.size(); ++c)
+    for (const char* column : {"predicted", "attention and norms frozen", "recomputed"})
+      if (table->columns[c].name == column) {
+        ++found;
+        EXPECT_TRUE(words().contains(numberText(std::get<double>(table->rows[0][c]), 3))) << column << words().toStdString();
+      }
+  EXPECT_EQ(found, 3);
+  // It is this edge: the prediction is minus its weight.
+  const AttributionGraph::Edge& now = view()->graph()->edges[static_cast<size_t>(view()->selectedEdge())];
+  EXPECT_NEAR(std::get<double>(table->rows[0][2]), -now.weight, 1e-5 * std::max(1.0, std::fabs(static_cast<double>(now.weight))));
+  EXPECT_FALSE(test->isEnabled());                               // tested already
+  picture(panel_.get(), QStringLiteral("attribution_tested"));
 }
 
 TEST_F(AttributionPanelTest, FeaturesAreKnownByTheirDashboards) {

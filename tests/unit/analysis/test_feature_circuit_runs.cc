@@ -108,6 +108,54 @@ TEST(AttributionGraphRun, GoesOnWithTheSameBits) {
   for (size_t i = 0; i < whole.summary.size(); ++i) EXPECT_EQ(whole.summary[i].value, parts.summary[i].value) << whole.summary[i].name;
 }
 
+// An edge that is named is tested, whichever it is; its row says which edge of the graph it is, and its prediction is minus the weight.
+TEST(AttributionGraphRun, NamedEdgesAreTested) {
+  auto model = testing::load_test_model(testing::golden_path("golden/models/hf-llama"));
+  const Stored stored(random_transcoders(*model, {}));
+  const Dataset data = prompts(*model, 1, 10);
+  std::map<std::string, std::string> params = {{"transcoders", stored.path}, {"node_threshold", "0.9999"}, {"edge_threshold", "0.9999"}, {"max_nodes", "400"}, {"test_edges", "2"}};
+  const AttributionGraph g = graph_of(testing::run_whole("attribution_graph", *model, data, params));
+  auto name = [&](const AttributionGraph::Edge& e) {
+    const auto &from = g.nodes[static_cast<size_t>(e.from)], &to = g.nodes[static_cast<size_t>(e.to)];
+    auto feature = [](const AttributionGraph::Node& n) { return std::to_string(n.layer) + "." + std::to_string(n.feature) + "@" + std::to_string(n.position); };
+    return feature(from) + ">" + (to.kind == AttributionGraph::Kind::kLogit ? std::to_string(to.feature) : feature(to));
+  };
+  // The weakest of all, and the weakest to a feature where there is one: no run tests these of its own accord.
+  std::vector<AttributionGraph::Edge> all, wanted;
+  for (const auto& e : g.edges)
+    if (g.nodes[static_cast<size_t>(e.from)].kind == AttributionGraph::Kind::kFeature) all.push_back(e);
+  ASSERT_GT(all.size(), 6u);
+  wanted = {all.back(), all[all.size() - 2]};
+  for (size_t i = 0, inner = 0; i + 1 < all.size(); ++i)
+    if (g.nodes[static_cast<size_t>(all[i].to)].kind == AttributionGraph::Kind::kFeature && ++inner > 2) wanted[1] = all[i];
+  params["edges"] = name(wanted[0]) + ", " + name(wanted[1]);
+  const AnalysisResult r = testing::run_whole("attribution_graph", *model, data, params);
+  const Table* t = nullptr;
+  for (const Artifact& a : r.artifacts)
+    if (const auto* table = std::get_if<Table>(&a); table && table->name.ends_with("tested edges")) t = table;
+  ASSERT_TRUE(t);
+  ASSERT_EQ(t->rows.size(), 4u);
+  auto column = [&](const std::string& c) { return static_cast<size_t>(std::find_if(t->columns.begin(), t->columns.end(), [&](const Column& x) { return x.name == c; }) - t->columns.begin()); };
+  for (size_t i = 0; i < 4; ++i) {
+    const auto from = std::get<int64_t>(t->rows[i][column("from node")]), to = std::get<int64_t>(t->rows[i][column("to node")]);
+    const auto e = std::find_if(g.edges.begin(), g.edges.end(), [&](const auto& x) { return x.from == from && x.to == to; });
+    ASSERT_NE(e, g.edges.end());
+    EXPECT_NEAR(std::get<double>(t->rows[i][column("predicted")]), -static_cast<double>(e->weight), 1e-6 + 1e-5 * std::fabs(static_cast<double>(e->weight)));
+    if (i >= 2) EXPECT_TRUE(from == wanted[i - 2].from && to == wanted[i - 2].to);
+  }
+  auto error = [&](const char* edges) {
+    params["edges"] = edges;
+    try {
+      testing::run_whole("attribution_graph", *model, data, params);
+    } catch (const Error& e) {
+      return std::string(e.what());
+    }
+    return std::string();
+  };
+  for (const char* bad : {"3", "1.2>3", "1.2@3", "a.2@3>4", "1.2@3>4.5", "1.2@3>"}) EXPECT_NE(error(bad).find("is no edge"), std::string::npos) << bad << error(bad);
+  EXPECT_NE(error("0.9999@3>4").find("has no edge '0.9999@3>4'"), std::string::npos) << error("0.9999@3>4");
+}
+
 TEST(AttributionGraphRun, HoldsWhatItSays) {
   auto model = testing::load_test_model(testing::golden_path("golden/models/hf-llama"));
   const Stored stored(random_transcoders(*model, {}));

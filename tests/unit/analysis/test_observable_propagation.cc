@@ -1,5 +1,6 @@
 // observable_propagation against products of weight matrices written out, against small changes of the running model, and against
 // paths corrupted by hand.
+#include <ATen/CPUGeneratorImpl.h>
 #include <gtest/gtest.h>
 
 #include "core/model/weights.h"
@@ -65,6 +66,44 @@ TEST(ObservablePropagation, WithoutNormsVectorsAreProductsOfWeights) {
   double product = (own[1] * other).sum().item<double>();
   EXPECT_NEAR(array_of(r, "coupling")[1][0].item<double>(), product / own[1].square().sum().item<double>(), 1e-9);
   EXPECT_NEAR(array_of(r, "cosine")[1][0].item<double>(), product / (own[1].norm() * other.norm()).item<double>(), 1e-9);
+}
+
+// What the coefficient is said to be: x drawn evenly from the sphere of radius r where y · x = 1 (arXiv 2312.16291), and y' · x averaged.
+double mean_where_it_is_one(const at::Tensor& y, const at::Tensor& other, int64_t samples, uint64_t seed) {
+  at::Generator rng = at::detail::createCPUGenerator(seed);
+  const double size = y.norm().item<double>(), radius = 1.5 / size;
+  at::Tensor z = at::randn({samples, y.size(0)}, rng, at::kDouble), unit = y / size;
+  z = z - at::matmul(z, unit).unsqueeze(1) * unit;
+  z = z / z.norm(2, {1}, true);
+  at::Tensor x = y / (size * size) + std::sqrt(radius * radius - 1 / (size * size)) * z;
+  EXPECT_LE((at::matmul(x, y) - 1).abs().max().item<double>(), 1e-9);
+  EXPECT_LE((x.norm(2, {1}) - radius).abs().max().item<double>(), 1e-9 * radius);
+  return at::matmul(x, other).mean().item<double>();
+}
+
+TEST(ObservablePropagation, CouplingIsTheMeanOverDirections) {
+  const Model& m = model_of("hf-llama");
+  Dataset d = pairs(m);
+  AnalysisResult r = run_whole("observable_propagation", m, d, {{"tokens", "#3>#7"}, {"other", "#4>#5"}, {"second", "0"}});
+  AnalysisResult reversed = run_whole("observable_propagation", m, d, {{"tokens", "#4>#5"}, {"second", "0"}});
+  at::Tensor y = array_of(r, "vectors").to(at::kDouble), other = array_of(reversed, "vectors").to(at::kDouble), c = array_of(r, "coupling");
+  constexpr int64_t kSamples = 20000;
+  for (int64_t l = 0; l < y.size(0); ++l)
+    for (int64_t h = 0; h < y.size(1); ++h) {
+      // Five standard errors of the mean.
+      const double scale = other[l][h].norm().item<double>() / y[l][h].norm().item<double>();
+      EXPECT_NEAR(c[l][h].item<double>(), mean_where_it_is_one(y[l][h], other[l][h], kSamples, 3), 5 * 1.2 * scale / std::sqrt(static_cast<double>(kSamples * y.size(2)))) << l << " " << h;
+    }
+  // Between heads of one observable, in both directions: from the row's head to the column's.
+  AnalysisResult one = run_whole("observable_propagation", m, d, {{"tokens", "#3>#7"}, {"second", "0"}});
+  at::Tensor between = array_of(one, "coupling"), own = array_of(one, "vectors").to(at::kDouble).flatten(0, 1), effect = array_of(one, "measured").abs().flatten();
+  at::Tensor order = effect.argsort(-1, true);
+  ASSERT_GE(between.size(0), 2);
+  for (auto [a, b] : {std::pair<int64_t, int64_t>{0, 1}, {1, 0}}) {
+    at::Tensor from = own[order[a].item<int64_t>()], to = own[order[b].item<int64_t>()];
+    const double scale = to.norm().item<double>() / from.norm().item<double>();
+    EXPECT_NEAR(between[a][b].item<double>(), mean_where_it_is_one(from, to, kSamples, 5), 6 * scale / std::sqrt(static_cast<double>(kSamples * own.size(1))));
+  }
 }
 
 TEST(ObservablePropagation, EffectsAreThoseOfPathsByHand) {

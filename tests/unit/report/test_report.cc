@@ -356,6 +356,18 @@ TEST(Report, NotesOnArtifactsAreShown) {
   EXPECT_TRUE(has(render_html(runs, sample_options()), "odd &lt;row&gt;"));
 }
 
+// A dictionary's weights are told, not drawn.
+TEST(Report, WeightsOfADictionaryAreASentence) {
+  TensorMap map{"dictionary", "Weights: blocks.1.hook_resid_post", {}, {}, {}};
+  map.arrays = {{"W_dec", {"feature", "d_out"}, {4, 2}, std::vector<float>(8, 0.5f), "", ""}, {"b_dec", {"d_out"}, {2}, std::vector<float>(2, 0.25f), "", ""}};
+  const size_t drawn = occurrences(render_html({single_run({map})}, sample_options()), "<svg");
+  map.axis_labels["config"] = {R"({"kind":"topk","d_in":2,"d_out":2,"d_sae":4})"};
+  const std::string html = render_html({single_run({map})}, sample_options());
+  EXPECT_TRUE(has(html, "A dictionary of 4 features of the kind topk, from width 2 to 2: W_dec [4, 2], b_dec [2]")) << html;
+  EXPECT_LT(occurrences(html, "<svg"), drawn);
+  EXPECT_TRUE(has(render_markdown({single_run({map})}, sample_options()), "A dictionary of 4 features"));
+}
+
 // Many dictionaries of one run stand in a table, a row each; n is what the run took its means over.
 TEST(Report, ASummaryOfManyThingsIsATable) {
   ReportRun run = single_run({});

@@ -1,4 +1,5 @@
 // What is done with a graph: pins, notes and supernodes, the features' own notes, edges tested, export.
+#include <QComboBox>
 #include <QDir>
 #include <QFileDialog>
 #include <QKeyEvent>
@@ -20,8 +21,6 @@
 namespace microtome::desktop {
 namespace {
 
-constexpr int kMostTests = 1000;       // as the analysis takes them
-
 // "blocks.3.mlp.hook_in" → 3; -1: no layer.
 int64_t layerOf(const std::string& hook) {
   const QString text = QString::fromStdString(hook);
@@ -42,8 +41,10 @@ const Table* testsOf(const RunViewPtr& run, const std::string& graph) {
 
 double numberIn(const Table& table, size_t row, const char* column) {
   for (size_t c = 0; c < table.columns.size(); ++c)
-    if (table.columns[c].name == column && row < table.rows.size() && c < table.rows[row].size())
+    if (table.columns[c].name == column && row < table.rows.size() && c < table.rows[row].size()) {
       if (const auto* v = std::get_if<double>(&table.rows[row][c])) return *v;
+      if (const auto* i = std::get_if<int64_t>(&table.rows[row][c])) return static_cast<double>(*i);
+    }
   return std::nan("");
 }
 
@@ -51,28 +52,55 @@ double numberIn(const Table& table, size_t row, const char* column) {
 
 void AttributionPanel::readNotes() {
   noteRuns_.clear();
-  if (!view_) return graph_->setNotes({});
+  const std::shared_ptr<ResultStore> store = session().store();
+  if (!view_ || !graph_->graph() || !store) return graph_->setNotes({});
   const QString transcoders = pathParam(view_->record, "transcoders_path");
-  auto notes = std::make_shared<FeatureNotes>();
-  const qint64 shown = run_;
   std::vector<qint64> runs;
   for (const RunRecord& r : session().runs()) {
     if (r.state != RunStatus::kDone || r.analysis != "features" || transcoders.isEmpty()) continue;
     const QString path = pathParam(r, "dictionary_path");
     if (path == transcoders || path.startsWith(transcoders + QLatin1Char('/'))) runs.push_back(r.id);
   }
-  for (qint64 id : runs)
-    session().loadRun(id, this, [this, id, shown, notes](const RunViewPtr& run) {
-      if (!run || shown != run_) return;
-      for (const Artifact& a : run->result.artifacts) {
-        const auto* set = std::get_if<FeatureSet>(&a);
-        if (!set) continue;
-        const int64_t layer = layerOf(set->hook);
-        noteRuns_.push_back({id, layer});
-        for (const FeatureSet::Feature& f : set->features) notes->emplace(std::pair(layer, f.index), FeatureNote{labelText(f.label, 200), strongestTokens(*set, f, 5)});
-      }
-      graph_->setNotes(*notes);
-    });
+  if (runs.empty()) return graph_->setNotes({});
+  // Of sets with tens of thousands of features only those that the graph has.
+  std::vector<std::pair<int64_t, int64_t>> wanted;
+  for (const AttributionGraph::Node& n : graph_->graph()->nodes)
+    if (n.kind == AttributionGraph::Kind::kFeature) wanted.emplace_back(n.layer, n.feature);
+  std::sort(wanted.begin(), wanted.end());
+  wanted.erase(std::unique(wanted.begin(), wanted.end()), wanted.end());
+  struct Read {
+    FeatureNotes notes;
+    std::vector<Source> sources;
+  };
+  session().post(
+      tr("Reading what is known of the features"), QStringLiteral("store"), this,
+      [store, runs, wanted](Progress& p) {
+        Read out;
+        for (qint64 id : runs) {
+          FeatureQuery none;
+          none.limit = 1;
+          const Result<ResultStore::FeaturePage> page = store->search_features(id, none);
+          if (!page) continue;
+          const int64_t layer = layerOf(page.value().head.hook);
+          out.sources.push_back({id, layer});
+          for (const auto& [at, feature] : wanted) {
+            if (at != layer) continue;
+            p.check();
+            // Dashboards may have been made of a part of the features.
+            const Result<FeatureSet> one = store->feature(id, feature);
+            if (!one || one.value().features.empty()) continue;
+            const FeatureSet::Feature& f = one.value().features[0];
+            out.notes.emplace(std::pair(layer, feature), FeatureNote{labelText(f.label, 200), strongestTokens(one.value(), f, 5)});
+          }
+        }
+        return out;
+      },
+      [this, shown = run_](const Result<Read>& read) {
+        if (!read || shown != run_) return;
+        noteRuns_ = read.value().sources;
+        graph_->setNotes(read.value().notes);
+      },
+      QStringLiteral("attribution-notes"));
 }
 
 void AttributionPanel::openFeature(qint64 layer, qint64 feature) {
@@ -137,33 +165,33 @@ void AttributionPanel::picked() {
 
 // ---- testing an edge -----------------------------------------------------------------------------------------------
 
-int AttributionPanel::testRank(int edge) const {
+QString AttributionPanel::testName(int edge) const {
   const AttributionGraph* g = graph_->graph();
-  if (!g || edge < 0) return -1;
-  const auto fromFeature = [&](size_t e) { return g->nodes[static_cast<size_t>(g->edges[e].from)].kind == AttributionGraph::Kind::kFeature; };
-  if (!fromFeature(static_cast<size_t>(edge))) return -1;
-  // The run tests edges in the order in which it stores them, those from features only.
-  int rank = 0;
-  for (size_t e = 0; e < static_cast<size_t>(edge); ++e) rank += fromFeature(e);
-  return rank;
+  if (!g || edge < 0) return {};
+  const AttributionGraph::Edge& e = g->edges[static_cast<size_t>(edge)];
+  const AttributionGraph::Node &from = g->nodes[static_cast<size_t>(e.from)], &to = g->nodes[static_cast<size_t>(e.to)];
+  const auto feature = [](const AttributionGraph::Node& n) { return QStringLiteral("%1.%2@%3").arg(n.layer).arg(n.feature).arg(n.position); };
+  if (from.kind != AttributionGraph::Kind::kFeature) return {};
+  if (to.kind == AttributionGraph::Kind::kLogit) return feature(from) + QLatin1Char('>') + QString::number(to.feature);
+  return to.kind == AttributionGraph::Kind::kFeature ? feature(from) + QLatin1Char('>') + feature(to) : QString();
 }
 
 void AttributionPanel::showTest() {
   const AttributionGraph* g = graph_->graph();
-  const int edge = graph_->selectedEdge(), rank = testRank(edge);
+  const int edge = graph_->selectedEdge();
   const Table* tests = g && view_ ? testsOf(view_, g->name) : nullptr;
   QString why;
   if (edge < 0) why = tr("Select an edge that begins at a feature.");
-  else if (rank < 0) why = tr("Only edges from features are tested: tokens and errors can't be taken away alone.");
-  else if (rank >= kMostTests) why = tr("There are %1 stronger edges: prune the graph more first.").arg(rank);
+  else if (testName(edge).isEmpty()) why = tr("Only edges from features are tested: tokens and errors can't be taken away alone.");
   else if (testJob_ != 0) why = tr("A test is running.");
-  const bool tested = rank >= 0 && tests && static_cast<size_t>(rank) < tests->rows.size();
-  if (tested) {
-    const auto row = static_cast<size_t>(rank);
-    const double predicted = numberIn(*tests, row, "predicted"), frozen = numberIn(*tests, row, "attention frozen"), full = numberIn(*tests, row, "recomputed");
-    graph_->setEdgeNote(tr("Tested: with the feature taken away, the edge predicts a change of %1; measured %2 with attention frozen, %3 with everything recomputed.")
+  for (size_t row = 0; edge >= 0 && tests && row < tests->rows.size(); ++row) {
+    const AttributionGraph::Edge& e = g->edges[static_cast<size_t>(edge)];
+    if (numberIn(*tests, row, "from node") != static_cast<double>(e.from) || numberIn(*tests, row, "to node") != static_cast<double>(e.to)) continue;
+    const double predicted = numberIn(*tests, row, "predicted"), frozen = numberIn(*tests, row, "attention and norms frozen"), full = numberIn(*tests, row, "recomputed");
+    graph_->setEdgeNote(tr("Tested: with the feature taken away, the edge predicts a change of %1; measured %2 with attention and norms frozen, %3 with everything recomputed.")
                             .arg(numberText(predicted, 3), numberText(frozen, 3), numberText(full, 3)));
     why = tr("This edge has been tested.");
+    break;
   }
   test_->setEnabled(why.isEmpty());
   test_->setToolTip(why.isEmpty() ? tr("Takes the edge's feature away in the model and compares what happens to the target with what the edge says (T)") : why);
@@ -171,18 +199,21 @@ void AttributionPanel::showTest() {
 
 void AttributionPanel::testEdge() {
   const AttributionGraph* g = graph_->graph();
-  const int edge = graph_->selectedEdge(), rank = testRank(edge);
-  if (!g || rank < 0 || !test_->isEnabled()) return;
+  const int edge = graph_->selectedEdge();
+  if (!g || edge < 0 || !test_->isEnabled()) return;
   const RunRecord* record = session().findRun(run_);
   if (!record) return;
   QString why;
   std::optional<RunRequest> request = requestOf(session(), *record, &why);
   if (!request) return showNotice(why);
-  request->params["test_edges"] = std::to_string(rank + 1);
+  // What was tested by hand before stays tested.
+  std::string& edges = request->params["edges"];
+  edges += (edges.empty() ? "" : ",") + testName(edge).toStdString();
   request->title = tr("Testing an edge");
   const AttributionGraph::Edge& e = g->edges[static_cast<size_t>(edge)];
   testedFrom_ = attributionName(*g, static_cast<int>(e.from));
   testedTo_ = attributionName(*g, static_cast<int>(e.to));
+  testedGraph_ = which_->currentIndex();
   clearBar();
   testJob_ = session().run(*request, QStringLiteral("attribution-test"));
   if (testJob_ != 0) strip_->setJob(testJob_, tr("Testing an edge"));

@@ -173,6 +173,10 @@ void AttributionPanel::connectSession() {
     if (testJob_ == 0 || job != testJob_) return;
     testJob_ = 0;
     take(run);
+    if (testedGraph_ > 0 && testedGraph_ < which_->count()) {
+      which_->setCurrentIndex(testedGraph_);
+      showGraph(testedGraph_);
+    }
     // The same edge of the new run: names do not change.
     const int from = graph_->nodeNamed(testedFrom_), to = graph_->nodeNamed(testedTo_);
     const AttributionGraph* g = graph_->graph();

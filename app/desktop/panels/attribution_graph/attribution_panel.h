@@ -55,7 +55,7 @@ class AttributionPanel : public Panel {
   void readEdits();
   void picked();
   void showTest();
-  int testRank(int edge) const;        // which of the tested edges it would be, -1: it begins at no feature
+  QString testName(int edge) const;    // as the analysis takes it: "3.109@12>994"; empty: it can't be tested
   void testEdge();
   void openFeature(qint64 layer, qint64 feature);
   void askWhereToSave();
@@ -64,6 +64,7 @@ class AttributionPanel : public Panel {
   qint64 run_ = 0, loading_ = 0;
   qint64 testJob_ = 0;
   QString testedFrom_, testedTo_;      // names of the edge that is selected again when its test is there
+  int testedGraph_ = 0;                // which of the run's
   RunViewPtr view_;
   std::vector<const AttributionGraph*> graphs_;        // of view_
   StoredGraphEdits* edits_;
