@@ -8,6 +8,8 @@
 #include "core/base/rng.h"
 #include "core/dictionary/kinds/parts.h"
 #include "core/model/model.h"
+#include "core/training/adam.h"
+#include "core/training/fused_step.h"
 #include "core/training/sparse_loss.h"
 
 namespace microtome {
@@ -47,6 +49,7 @@ struct Trainer::Impl {
     Dictionary d;                            // weights share the parameters' storage
     std::vector<Parameter> parameters;
     at::Tensor silent;                       // [d_sae] int64: tokens since each feature fired
+    int64_t most_silent = 0;                 // none is above it
     at::Tensor threshold;                    // scalar: running, of a batch-wise choice
     at::Tensor& value(const char* name) {
       for (Parameter& p : parameters)
@@ -58,6 +61,7 @@ struct Trainer::Impl {
   TrainerSettings settings;
   int64_t steps = 0;
   bool sparse = false;
+  std::unique_ptr<FusedStep> fused;          // null: by operations of LibTorch
 
   const DictionaryKind& kind(const Member& m) const { return dictionary_kinds::builtin().get(m.d.config.kind); }
 
@@ -67,12 +71,14 @@ struct Trainer::Impl {
     if (settings.decay > 0) lr *= std::clamp(static_cast<double>(settings.steps - steps) / static_cast<double>(settings.decay), 0.0, 1.0);
     return lr;
   }
-  LossSettings loss_settings(const Member& m) const {
+  LossSettings loss_settings(Member& m) {
     LossSettings s = settings.loss;
     const double share = ramp(steps, settings.sparsity_warmup);
     s.l1 *= share;
     s.l0 *= share;
-    s.dead = m.silent.ge(settings.dead_tokens);
+    // Reading the counts would wait for the device, so it is done where one may be dead alone.
+    if (m.most_silent >= settings.dead_tokens) m.most_silent = m.silent.max().item<int64_t>();
+    if (m.most_silent >= settings.dead_tokens) s.dead = m.silent.ge(settings.dead_tokens);
     return s;
   }
 
@@ -80,12 +86,28 @@ struct Trainer::Impl {
     at::Tensor loss, mse, l0, norm;
     std::vector<std::vector<at::Tensor>> gradients;   // a list a member, in the order of its parameters
     std::vector<at::Tensor> fired, smallest;
+    at::Tensor touched, squares;             // of a fused step: see FusedLoss
   };
+
+  // For gradients that are looked at `step` is false.
+  bool fused_found(const at::Tensor& x, const at::Tensor& target, bool step, Found& f) {
+    Member& m = members[0];
+    FusedOptions o;
+    // gradients() gives the gradient itself, before update() looks at what is across the rows.
+    o.unit_decoder = step && settings.unit_decoder;
+    o.whole = !step;
+    if (step) o.silent = m.silent;
+    FusedLoss r;
+    if (!fused->loss(m.d, m.value("W_enc_t"), x, target, loss_settings(m), o, r)) return false;
+    f = {r.loss, r.mse, r.l0, {}, {{}}, {at::Tensor()}, {r.smallest}, r.touched, r.squares};
+    for (const Parameter& p : m.parameters) f.gradients[0].push_back(r.gradients.at(p.name));
+    return true;
+  }
 
   Found sparse_found(const at::Tensor& x, const at::Tensor& target) {
     Member& m = members[0];
     SparseLoss r = sparse_loss(m.d, m.value("W_enc_t"), x, target, loss_settings(m));
-    Found f{r.loss, r.mse, r.l0, {}, {{}}, {r.fired}, {kind(m).batch_wise() ? r.smallest : at::Tensor()}};
+    Found f{r.loss, r.mse, r.l0, {}, {{}}, {r.fired}, {kind(m).batch_wise() ? r.smallest : at::Tensor()}, {}, {}};
     for (const Parameter& p : m.parameters) f.gradients[0].push_back(r.gradients.at(p.name));
     return f;
   }
@@ -155,7 +177,9 @@ struct Trainer::Impl {
     }
   }
 
-  Found find(const std::vector<at::Tensor>& x, const std::vector<at::Tensor>& target) {
+  Found find(const std::vector<at::Tensor>& x, const std::vector<at::Tensor>& target, bool step) {
+    Found f;
+    if (fused && fused_found(x[0], target[0], step, f)) return f;
     return sparse ? sparse_found(x[0], target[0]) : dense_found(x, target);
   }
 
@@ -166,33 +190,39 @@ struct Trainer::Impl {
   }
 
   void update(Found& f) {
-    std::vector<at::Tensor> gradients, values, first, second, counts;
-    at::Tensor norm;
+    const bool by_features = f.touched.defined();
+    std::vector<AdamParameter> all;
     for (size_t i = 0; i < members.size(); ++i) {
-      if (settings.unit_decoder) across_rows(members[i], f.gradients[i]);
+      if (settings.unit_decoder && !by_features) across_rows(members[i], f.gradients[i]);
       for (size_t p = 0; p < members[i].parameters.size(); ++p) {
         Parameter& one = members[i].parameters[p];
-        gradients.push_back(f.gradients[i][p]);
-        values.push_back(one.value);
-        first.push_back(one.first);
-        second.push_back(one.second);
-        counts.push_back(at::full({}, static_cast<double>(steps + 1), one.value.options()));
+        AdamParameter a;
+        a.value = one.value;
+        a.first = one.first;
+        a.second = one.second;
+        a.gradient = f.gradients[i][p];
+        a.unit = settings.unit_decoder && one.name == "W_dec";
+        if (by_features) {
+          fused->prepare(one.name, a);
+          if (one.name == "W_enc_t" || one.name == "W_dec") a.touched = f.touched;
+          if (one.name == "W_enc_t") a.squares = f.squares;
+          a.counted = one.name == "W_dec" || one.name == "b_enc";
+        }
+        all.push_back(std::move(a));
       }
     }
-    std::vector<at::Tensor> squares;
-    for (const at::Tensor& g : gradients) squares.push_back(g.norm());
-    norm = at::stack(squares).norm();
-    f.norm = norm;
-    if (settings.clip > 0) {
-      at::Tensor scale = (settings.clip / (norm + 1e-6)).clamp_max(1.0);
-      for (at::Tensor& g : gradients) g.mul_(scale);
-    }
-    at::_fused_adam_(values, gradients, first, second, {}, counts, rate(), settings.beta1, settings.beta2, 0.0, settings.eps, false, false);
-    for (Member& m : members) {
-      if (settings.unit_decoder) m.value("W_dec").copy_(unit_rows(m.value("W_dec")));
-      // A threshold below 0 would open features that a ReLU closes.
+    AdamOptions o;
+    o.rate = rate();
+    o.beta1 = settings.beta1;
+    o.beta2 = settings.beta2;
+    o.eps = settings.eps;
+    o.clip = settings.clip;
+    o.step = steps + 1;
+    f.norm = adam_step(all, o);
+    if (fused && !by_features) fused->stale();
+    // A threshold below 0 would open features that a ReLU closes.
+    for (Member& m : members)
       if (m.d.has("threshold")) m.value("threshold").clamp_min_(0);
-    }
   }
 
   // Dead features start anew at tokens drawn by the square of their error (Bricken et al. 2023, "Towards Monosemanticity").
@@ -227,6 +257,7 @@ struct Trainer::Impl {
       }
       m.silent.index_fill_(0, dead, 0);
     }
+    if (fused) fused->stale();
   }
 };
 
@@ -250,6 +281,7 @@ Trainer::Trainer(std::vector<Dictionary> given, TrainerSettings settings) : impl
   if (t.settings.form == TrainerSettings::Form::kSparse && !can)
     throw Error(StatusCode::kUnsupported, "kind " + t.members[0].d.config.kind + " has no sparse form", "param form", "use auto or dense");
   t.sparse = can && t.settings.form != TrainerSettings::Form::kDense;
+  if (t.sparse) t.fused = FusedStep::make(t.members[0].d, t.settings.loss.products);
 }
 
 Trainer::~Trainer() = default;
@@ -275,12 +307,13 @@ Dictionary Trainer::initial(const DictionaryConfig& c, const at::Tensor& mean_ta
 StepReport Trainer::step(const std::vector<at::Tensor>& x, const std::vector<at::Tensor>& target) {
   at::NoGradGuard no_grad;
   Impl& t = *impl_;
-  Impl::Found f = t.find(x, target);
+  Impl::Found f = t.find(x, target, true);
   t.update(f);
   const int64_t n = x.at(0).size(0);
   for (size_t i = 0; i < t.members.size(); ++i) {
     Impl::Member& m = t.members[i];
-    m.silent = at::where(f.fired[i], at::zeros_like(m.silent), m.silent + n);
+    if (f.fired[i].defined()) m.silent = at::where(f.fired[i], at::zeros_like(m.silent), m.silent + n);
+    m.most_silent += n;
     if (f.smallest[i].defined()) {
       at::Tensor moved = t.steps == 0 ? f.smallest[i] : m.threshold + t.settings.threshold_lr * (f.smallest[i] - m.threshold);
       m.threshold = at::where(at::isfinite(f.smallest[i]), moved, m.threshold).to(at::kFloat);
@@ -345,6 +378,7 @@ void Trainer::set_state(const std::vector<NamedArray>& arrays, const std::string
     Impl::Member& m = impl_->members[i];
     const std::string name = std::to_string(i) + ".";
     load(name + "silent", m.silent);
+    m.most_silent = m.silent.numel() ? m.silent.max().item<int64_t>() : 0;
     load(name + "running_threshold", m.threshold);
     for (Impl::Parameter& p : m.parameters) {
       load(name + p.name, p.value);
@@ -352,11 +386,12 @@ void Trainer::set_state(const std::vector<NamedArray>& arrays, const std::string
       load(name + p.name + ".second", p.second);
     }
   }
+  if (impl_->fused) impl_->fused->stale();
 }
 
 std::vector<std::pair<std::string, at::Tensor>> Trainer::gradients(const std::vector<at::Tensor>& x, const std::vector<at::Tensor>& target, at::Tensor* loss) {
   at::NoGradGuard no_grad;
-  Impl::Found f = impl_->find(x, target);
+  Impl::Found f = impl_->find(x, target, false);
   if (loss) *loss = f.loss;
   std::vector<std::pair<std::string, at::Tensor>> out;
   for (size_t i = 0; i < impl_->members.size(); ++i)

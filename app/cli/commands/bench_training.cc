@@ -1,5 +1,5 @@
 // The training workload: one step of each kind of sparse autoencoder on activations that are there already, in the dense form
-// (autograd, the definition) and in the sparse one, with both loss curves on the same batches.
+// (autograd, the definition) and in the sparse one, with both loss curves on the same batches; beside them what a step cannot do without.
 #include <ATen/ATen.h>
 
 #include <cmath>
@@ -54,8 +54,23 @@ Json training_bench(const CommandLine& line, const Compute& c, Progress&) {
   Json out = {{"d_in", d_in}, {"d_sae", d_sae}, {"batch", batch}, {"k", 32}, {"tf32", c.tf32}};
   // Products that a step cannot do without, forward alone: 2 · batch · d_in · d_sae.
   out["flop_of_encoder"] = 2.0 * static_cast<double>(batch) * static_cast<double>(d_in) * static_cast<double>(d_sae);
-  // Adam reads and writes weights and both moments, and reads the gradient.
-  out["bytes_of_adam"] = 7.0 * 4 * 2 * static_cast<double>(d_in) * static_cast<double>(d_sae);
+  // Adam reads and writes weights and both moments, and reads the gradient, which the step wrote.
+  const double weights = 2.0 * static_cast<double>(d_in) * static_cast<double>(d_sae);
+  out["bytes_of_adam"] = 8.0 * 4 * weights;
+  // Rows of W_dec that are decoded, and rows of the error and of x that the gradients are summed of, with two bytes a number.
+  out["bytes_of_rows"] = 3.0 * 2 * 32 * static_cast<double>(batch) * static_cast<double>(d_in);
+  // The floor of a sparse step: the encoder's product and Adam's bytes at the speeds that this machine reaches.
+  {
+    const at::TensorOptions on = at::TensorOptions(at::kFloat).device(c.device);
+    at::Tensor x = at::randn({batch, d_in}, on), w = at::randn({d_sae, d_in}, on), big = at::randn({small || cpu ? 1 << 22 : 1 << 28}, on), other = at::empty_like(big);
+    const double copied = timed(c.device, runs, 2, [&] { other.copy_(big); }).median / (8.0 * static_cast<double>(big.numel()));
+    for (auto type : {at::kFloat, at::kBFloat16}) {
+      if (cpu && type == at::kBFloat16) continue;
+      at::Tensor a = x.to(type), b = w.to(type).t();
+      const double product = timed(c.device, runs, 2, [&] { a.mm(b); }).median, adam = out["bytes_of_adam"].get<double>() * copied;
+      out["floor"][type == at::kFloat ? "float32" : "bfloat16"] = {{"encoder_s", product}, {"adam_s", adam}, {"tokens_per_s", static_cast<double>(batch) / (product + adam)}};
+    }
+  }
   std::vector<at::Tensor> batches;
   for (int i = 0; i < 4; ++i) batches.push_back(activations(batch, d_in, c.device));
   at::Tensor mean = batches[0].mean(0);
@@ -63,11 +78,17 @@ Json training_bench(const CommandLine& line, const Compute& c, Progress&) {
   struct Way { const char* name; Form form; at::ScalarType products; };
   std::vector<Way> ways = {{"dense", Form::kDense, at::kFloat}, {"sparse", Form::kSparse, at::kFloat}};
   if (!cpu) ways.insert(ways.end(), {{"dense_bfloat16", Form::kDense, at::kBFloat16}, {"sparse_bfloat16", Form::kSparse, at::kBFloat16}});
+  // The directions are the same for all kinds, and take their time.
+  const Dictionary first = Trainer::initial(config_of("topk", d_in, d_sae), mean, 0.1, 0.01, 0, 1);
   for (const char* kind : {"topk", "batchtopk", "matryoshka", "standard", "jumprelu", "gated"}) {
     const DictionaryConfig config = config_of(kind, d_in, d_sae);
+    Dictionary start;
+    start.config = config;
+    for (const char* name : {"W_enc", "W_dec", "b_dec"}) start.weights[name] = first.weight(name);
+    for (const auto& [name, shape] : dictionary_kinds::builtin().get(kind).own_weights(config)) start.weights[name] = at::full(shape, name == "threshold" ? 0.01 : 0.0, mean.options());
     for (const Way& way : ways) {
       if (way.form == Form::kSparse && config.k == 0) continue;
-      Trainer trainer({Trainer::initial(config, mean, 0.1, 0.01, 0, 1)}, settings_of(way.form, way.products, 1 << 20));
+      Trainer trainer({start}, settings_of(way.form, way.products, 1 << 20));
       int64_t next = 0;
       Timed t = timed(c.device, runs, cpu ? 1 : 5, [&] {
         const at::Tensor& x = batches[static_cast<size_t>(next++ % 4)];
