@@ -7,6 +7,7 @@
 #include <map>
 
 #include "core/base/status.h"
+#include "core/mixers/frozen_linear.h"
 #include "core/mixers/hooked_run.h"
 #include "core/mixers/positions.h"
 #include "core/mixers/projections.h"
@@ -351,7 +352,7 @@ class SoftmaxAttention : public TokenMixer {
       at::Tensor result = hooks.apply("hook_result", at::einsum("bthv,dhv->bthd", {z, by_head_weight}));
       if (hooks.changes("hook_result")) return bias.defined() ? result.sum(2) + bias : result.sum(2);
     }
-    return at::linear(z.flatten(2, 3), weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);
+    return frozen_linear(z.flatten(2, 3), weight, bias);
   }
 
   MixerInfo info_;
