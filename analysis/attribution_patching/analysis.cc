@@ -133,22 +133,32 @@ class Run : public AnalysisRun {
       base_plan.capture(n, {}, /*gradient=*/true);
     }
     if (!all) source_plan.logit_positions = base_plan.logit_positions = std::vector<int64_t>{-1};
-    progress.step(0, 3, "the other run");
-    ForwardResult source = input_.model.forward(source_tokens, source_plan);
-    at::AutoGradMode grad(true);
-    progress.step(1, 3, "the run that is differentiated");
-    ForwardResult base = input_.model.forward(base_tokens, base_plan);
     auto last = [](const at::Tensor& y) { return y.select(1, y.size(1) - 1); };
-    if (metric.needs_reference()) metric.set_reference(last(noise_ ? base.logits : source.logits).detach());
     auto measure = [&](const at::Tensor& y, const at::Tensor& tokens) {
       return all ? Metric::token_losses(y, tokens, 0).mean(1) : metric.last(last(y));
     };
-    at::Tensor base_metric = measure(base.logits, base_tokens), source_metric = measure(source.logits, source_tokens).detach();
+    const int64_t prompts = g.clean.size(0);
+    // Runs as small as that cost a GPU no more than starting their operations: both are one, and the gradient of the other half
+    // is zero.
+    const bool together = base_tokens.is_cuda() && base_tokens.numel() <= 4096;
+    ForwardResult source, base;
+    at::Tensor base_logits, source_logits;
+    progress.step(0, 3, "the other run");
+    if (!together) {
+      source = input_.model.forward(source_tokens, source_plan);
+      source_logits = source.logits;
+    }
+    at::AutoGradMode grad(true);
+    progress.step(1, 3, "the run that is differentiated");
+    base = input_.model.forward(together ? at::cat({base_tokens, source_tokens}) : base_tokens, base_plan);
+    base_logits = together ? base.logits.narrow(0, 0, prompts) : base.logits;
+    if (together) source_logits = base.logits.narrow(0, prompts, prompts).detach();
+    if (metric.needs_reference()) metric.set_reference(last(noise_ ? base_logits : source_logits).detach());
+    at::Tensor base_metric = measure(base_logits, base_tokens), source_metric = measure(source_logits, source_tokens).detach();
     progress.step(2, 3, "backward");
     // A sum over prompts: each prompt's own gradient, since no prompt reads another.
     std::map<std::string, at::Tensor> grads = hook_gradients(base_metric.sum(), base.cache, names);
     at::NoGradGuard no_grad;
-    const int64_t prompts = g.clean.size(0);
     std::vector<int64_t> shape{n_layers};
     if (grid_->by_pos()) shape.push_back(g.length);
     if (grid_->by_head()) shape.push_back(grid_->max_heads());
@@ -156,7 +166,15 @@ class Run : public AnalysisRun {
     // Summed where the model is; what is fetched is the estimate alone, once.
     at::Tensor effect = at::full(shape, NAN, at::TensorOptions().dtype(at::kDouble).device(base_metric.device()));
     for (size_t i = 0; i < names.size(); ++i) {
-      at::Tensor product = (source.cache.get(names[i]) - base.cache.get(names[i])) * grads.at(names[i]);
+      at::Tensor value = base.cache.get(names[i]), slope = grads.at(names[i]), other;
+      if (together) {
+        other = value.narrow(0, prompts, prompts);
+        value = value.narrow(0, 0, prompts);
+        slope = slope.narrow(0, 0, prompts);
+      } else {
+        other = source.cache.get(names[i]);
+      }
+      at::Tensor product = (other - value) * slope;
       // To [prompt, pos, head, width] or [prompt, pos, width], then to the grid's own axes with the prompt last.
       if (site_.name == "pattern") product = product.permute({0, 2, 1, 3});
       const int64_t keep = grid_->by_head() ? 3 : 2;

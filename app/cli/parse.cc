@@ -232,7 +232,7 @@ Parsed parse(int argc, char** argv) {
   add("bench", "benchmark workloads; JSON with device, versions, shapes, medians and physical limits", "microtome bench patching --device cpu")
       .words("NAME", "forward, patching, decode, circuits, mixers, attention, kernels, training … or all (default); with --table files that --out wrote", 0, 64)
       .option("--model", "a model folder (default: random weights of GPT-2-small shape)")
-      .flag("--small", "small shapes, for a quick look").option("--out", "a file for the JSON (default: standard output)")
+      .flag("--small", "small shapes, for a quick look").flag("--quick", "leave out what takes more than half a minute").option("--out", "a file for the JSON (default: standard output)")
       .flag("--table", "print the README's table of speed from files").compute();
   add("demo", "the main job on the two models that ship with Microtome, ending with a report", "microtome demo --out demo-out")
       .option("--out", "the folder for report and project (default demo-out)").option("--models", "a folder with zoo-llama and zoo-gated_deltanet")

@@ -7,6 +7,7 @@
 
 #include "core/mixers/constants.h"
 #include "core/mixers/cursor.h"
+#include "core/mixers/frozen_linear.h"
 #include "core/mixers/shared_heads.h"
 #include "core/model/kernel_library.h"
 #include "kernels/short_conv/short_conv.h"
@@ -38,7 +39,7 @@ at::Tensor project_heads(const MixerInput& in, const std::string& role, const at
   const int64_t width = weight.size(0) / heads;
   auto split = in.split.find(role);
   if (split == in.split.end()) {
-    at::Tensor y = at::linear(in.x, weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);
+    at::Tensor y = frozen_linear(in.x, weight, bias);
     return y.view({y.size(0), y.size(1), heads, width});
   }
   const at::Tensor& x = split->second;
@@ -76,7 +77,7 @@ at::Tensor project_out(const at::Tensor& y, const at::Tensor& weight, HookScope&
     at::Tensor result = hooks.apply("hook_result", at::einsum("bthv,dhv->bthd", {y, by_head}));
     if (hooks.changes("hook_result")) return result.sum(2);
   }
-  return at::linear(y.flatten(2), weight);
+  return frozen_linear(y.flatten(2), weight, {});
 }
 
 void require_weights(const WeightMap& weights, const std::vector<WeightSpec>& specs, const std::string& kind) {

@@ -2,6 +2,7 @@
 
 #include <ATen/ATen.h>
 
+#include "core/mixers/frozen_linear.h"
 #include "core/mixers/projections.h"
 #include "core/model/norm.h"
 
@@ -24,13 +25,13 @@ at::Tensor DenseMlp::operator()(const at::Tensor& in, HookScope* hooks) const {
   auto point = [&](const char* name, const at::Tensor& x) { return hooks ? hooks->apply(name, x) : x; };
   at::Tensor post;
   if (config.gated) {
-    at::Tensor pre = point("hook_pre", scaled(at::linear(in, gate, gate_bias), config.gate_scale));
-    at::Tensor linear = point("hook_pre_linear", at::linear(in, up, up_bias));
+    at::Tensor pre = point("hook_pre", scaled(mixers::frozen_linear(in, gate, gate_bias), config.gate_scale));
+    at::Tensor linear = point("hook_pre_linear", mixers::frozen_linear(in, up, up_bias));
     post = activate(config.activation, pre) * linear;
   } else {
-    post = activate(config.activation, point("hook_pre", at::linear(in, up, up_bias)));
+    post = activate(config.activation, point("hook_pre", mixers::frozen_linear(in, up, up_bias)));
   }
-  return scaled(at::linear(point("hook_post", post), down, down_bias), config.down_scale);
+  return scaled(mixers::frozen_linear(point("hook_post", post), down, down_bias), config.down_scale);
 }
 
 ChannelMixer::ChannelMixer(const ChannelMixerConfig& config, const WeightMap& w) : config_(config) {

@@ -22,15 +22,18 @@ void check_ids(const at::Tensor& tokens, int64_t vocabulary) {
                 " is outside the vocabulary of " + std::to_string(vocabulary), "ids", "use this model's own tokenizer");
 }
 
-// x w^T + b, the result's rows beginning at multiples of 8 in memory: cuBLAS takes a much slower way where they do not, and a
-// vocabulary may have 50,257 words.
+// x w^T + b by two products: cuBLAS takes a much slower way where the rows of a result have an odd length, and a vocabulary may have
+// 50,257 words. The result's rows begin at multiples of 8 in memory.
 at::Tensor unembedded(const at::Tensor& x, const at::Tensor& w, const at::Tensor& b) {
-  const int64_t width = w.size(0), even = (width + 7) / 8 * 8;
+  const int64_t width = w.size(0), most = width / 8 * 8, room = (width + 7) / 8 * 8;
   const bool differentiated = at::GradMode::is_enabled() && (x.requires_grad() || w.requires_grad());
-  if (!x.is_cuda() || even == width || differentiated || x.scalar_type() != w.scalar_type()) return at::linear(x, w, b);
-  at::Tensor flat = x.reshape({-1, x.size(-1)}), y = at::empty({flat.size(0), even}, flat.options()).narrow(1, 0, width);
-  if (b.defined()) at::addmm_out(y, b, flat, w.t());
-  else at::mm_out(y, flat, w.t());
+  if (!x.is_cuda() || most == width || most == 0 || differentiated || x.scalar_type() != w.scalar_type()) return at::linear(x, w, b);
+  at::Tensor flat = x.reshape({-1, x.size(-1)}), y = at::empty({flat.size(0), room}, flat.options()).narrow(1, 0, width);
+  for (auto [from, count] : {std::pair{int64_t{0}, most}, {most, width - most}}) {
+    at::Tensor part = y.narrow(1, from, count);
+    if (b.defined()) at::addmm_out(part, b.narrow(0, from, count), flat, w.narrow(0, from, count).t());
+    else at::mm_out(part, flat, w.narrow(0, from, count).t());
+  }
   return y.unflatten(0, {x.size(0), x.size(1)});
 }
 

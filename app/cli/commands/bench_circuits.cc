@@ -86,6 +86,7 @@ Json circuits_bench(const CommandLine& line, const Compute& c, Progress& progres
   if (!cpu || small) {
     const AnalysisKind& kind = analyses::builtin().get("acdc", "bench");
     for (auto [threshold, how] : {std::pair{"0.01", "single"}, {"0.001", "single"}, {"0.001", "grouped"}, {"0.0001", "grouped"}}) {
+      if (line.flag("--quick") && std::string(threshold) == "0.0001") continue;
       input.params = resolve_params(kind.schema, {{"metric", "kl"}, {"threshold", threshold}, {"tests", how}, {"batch_size", std::to_string(prompts)}}).value();
       int64_t tests = 0, rows = 0, kept = 0;
       Timed t = timed(c.device, 1, 0, [&] {

@@ -7,6 +7,7 @@
 #include <map>
 
 #include "core/base/status.h"
+#include "core/mixers/frozen_linear.h"
 #include "core/mixers/hooked_run.h"
 #include "core/mixers/positions.h"
 #include "core/mixers/projections.h"
@@ -347,10 +348,10 @@ class SoftmaxAttention : public TokenMixer {
     };
     constexpr double kInfinity = std::numeric_limits<double>::infinity();
     if (hooks.wants("hook_attn_scores") && form != MixerForm::kNaive && !hooks.changes("hook_attn_scores") && !hooks.changes("hook_pattern"))
-      if (auto [x, p] = scores_and_pattern(q, k, options_, rows); x.defined()) {
-        hooked("hook_attn_scores", x, -kInfinity);
-        hooked("hook_pattern", p, 0.0);
-        return attention_mix(p, v).to(q.scalar_type());
+      if (Looked l = attention_looked_at(q, k, v, options_, rows); l.z.defined()) {
+        hooked("hook_attn_scores", l.scores, -kInfinity);
+        hooked("hook_pattern", l.pattern, 0.0);
+        return l.z;
       }
     at::Tensor scores = hooked("hook_attn_scores", attention_scores(q, k, options_, rows), -kInfinity);
     at::Tensor pattern = hooked("hook_pattern", attention_pattern(scores, options_), 0.0);
@@ -400,7 +401,7 @@ class SoftmaxAttention : public TokenMixer {
         return bias.defined() ? result.sum(2) + bias : result.sum(2);
       }
     }
-    return at::linear(z.flatten(2, 3), weight, bias.defined() ? std::optional<at::Tensor>(bias) : std::nullopt);
+    return frozen_linear(z.flatten(2, 3), weight, bias);
   }
 
   MixerInfo info_;
