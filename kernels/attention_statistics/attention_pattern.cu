@@ -5,45 +5,48 @@
 namespace microtome::kernels {
 namespace {
 
-template <class T>
-__device__ __forceinline__ T cell(float x);
-template <>
-__device__ __forceinline__ float cell<float>(float x) { return x; }
-template <>
-__device__ __forceinline__ __half cell<__half>(float x) { return __float2half_rn(x); }
-template <>
-__device__ __forceinline__ __nv_bfloat16 cell<__nv_bfloat16>(float x) { return __float2bfloat16_rn(x); }
+// Cells are of 4 or 2 bytes; of 2 they are BF16 or FP16.
+template <int kBytes>
+constexpr int kStagePitch = kTileKeys * kBytes + 16;                  // bytes of a row that waits to be written
 
-// Two cells that follow one another, written at once.
-template <class T>
-struct alignas(2 * sizeof(T)) Pair {
-  T first, second;
-};
+// Two cells that follow one another.
+template <int kBytes>
+__device__ __forceinline__ void put_pair(char* to, float a, float b, bool half) {
+  if constexpr (kBytes == 4) {
+    *reinterpret_cast<float2*>(to) = make_float2(a, b);
+  } else if (half) {
+    *reinterpret_cast<__half2*>(to) = __floats2half2_rn(a, b);
+  } else {
+    *reinterpret_cast<__nv_bfloat162*>(to) = __floats2bfloat162_rn(a, b);
+  }
+}
 
-template <class T>
-constexpr int kStagePitch = kTileKeys * static_cast<int>(sizeof(T)) + 16;   // bytes of a row that waits to be written
-
-// Writes 16 rows of at most 64 cells from the warp's own shared memory; pieces: rows are whole 16-byte pieces there.
-template <class T>
-__device__ __forceinline__ void write_rows(T* out, const char* stage, int rows, int cells, int64_t pitch, bool pieces) {
+// Writes 16 rows of at most 64 cells from the warp's own shared memory, past the cache, which has the keys; pieces: rows are whole
+// 16-byte pieces there.
+template <int kBytes>
+__device__ __forceinline__ void write_rows(char* out, const char* stage, int rows, int cells, int64_t pitch, bool pieces) {
   const int lane = threadIdx.x % 32;
   if (pieces) {
-    constexpr int kItems = 16 / sizeof(T), kPieces = kTileKeys / kItems;
+    constexpr int kPieces = kTileKeys * kBytes / 16;
 #pragma unroll
     for (int i = lane; i < 16 * kPieces; i += 32) {
-      const int r = i / kPieces, c = i % kPieces * kItems;
-      if (r < rows && c < cells) *reinterpret_cast<uint4*>(out + r * pitch + c) = *reinterpret_cast<const uint4*>(stage + r * kStagePitch<T> + c * sizeof(T));
+      const int r = i / kPieces, c = i % kPieces * 16;
+      if (r < rows && c < cells * kBytes)
+        __stcs(reinterpret_cast<uint4*>(out + r * pitch + c), *reinterpret_cast<const uint4*>(stage + r * kStagePitch<kBytes> + c));
     }
   } else {
     for (int i = lane; i < 16 * kTileKeys; i += 32) {
       const int r = i / kTileKeys, c = i % kTileKeys;
-      if (r < rows && c < cells) out[r * pitch + c] = *reinterpret_cast<const T*>(stage + r * kStagePitch<T> + c * sizeof(T));
+      if (r >= rows || c >= cells) continue;
+      const char* from = stage + r * kStagePitch<kBytes> + c * kBytes;
+      if constexpr (kBytes == 4) *reinterpret_cast<uint32_t*>(out + r * pitch + c * 4) = *reinterpret_cast<const uint32_t*>(from);
+      else *reinterpret_cast<uint16_t*>(out + r * pitch + c * 2) = *reinterpret_cast<const uint16_t*>(from);
     }
   }
 }
 
-template <Products P, bool kMore, class T>
-__global__ void __launch_bounds__(kThreads) pattern_kernel(const Scores s, T* out) {
+template <Products P, bool kMore, int kBytes>
+__global__ void __launch_bounds__(kThreads) pattern_kernel(const Scores s, char* out, bool half) {
   extern __shared__ __align__(16) char memory[];
   constexpr int kRows = kWarps * 16;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, part = lane % 4;
@@ -52,7 +55,7 @@ __global__ void __launch_bounds__(kThreads) pattern_kernel(const Scores s, T* ou
   const char* q = s.q + b * s.q_batch + h * s.q_head;
   const char* k = s.k + b * s.k_batch + h / s.group * s.k_head;
   char* keys = memory + kRows * s.pitch;
-  char* stage = keys + 2 * kTileKeys * s.pitch + warp * 16 * kStagePitch<T>;
+  char* stage = keys + 2 * kTileKeys * s.pitch + warp * 16 * kStagePitch<kBytes>;
   const TileRange range(s, row0, min(row0 + kRows, s.count) - 1);
   const float slope = kMore && s.slopes ? static_cast<float>(s.slopes[h]) : 0.0f;
   const float factor = kMore ? 1.0f : s.factor;
@@ -132,12 +135,13 @@ __global__ void __launch_bounds__(kThreads) pattern_kernel(const Scores s, T* ou
   }
 
   const int rows = min(16, s.count - warp_row);                        // may be negative
-  T* mine = out + ((static_cast<int64_t>(b) * s.heads + h) * s.count + warp_row) * s.keys;
-  const bool pieces = (reinterpret_cast<uintptr_t>(out) | static_cast<uintptr_t>(s.keys) * sizeof(T)) % 16 == 0;
+  const int64_t pitch = static_cast<int64_t>(s.keys) * kBytes;
+  char* mine = out + ((static_cast<int64_t>(b) * s.heads + h) * s.count + warp_row) * pitch;
+  const bool pieces = (reinterpret_cast<uintptr_t>(out) | static_cast<uintptr_t>(pitch)) % 16 == 0;
   // Row by row: where a row is not a number, so is what it does not see, as a softmax has it.
   const auto nothing = [&](int r) { return inverse[r] != inverse[r] ? inverse[r] : 0.0f; };
   auto put = [&](int r, int n, float p0, float p1) {
-    *reinterpret_cast<Pair<T>*>(stage + (r * 8 + lane / 4) * kStagePitch<T> + (8 * n + 2 * part) * sizeof(T)) = {cell<T>(p0), cell<T>(p1)};
+    put_pair<kBytes>(stage + (r * 8 + lane / 4) * kStagePitch<kBytes> + (8 * n + 2 * part) * kBytes, p0, p1, half);
   };
   walk([&](int tile, float (&x)[8][4]) {
 #pragma unroll
@@ -146,7 +150,7 @@ __global__ void __launch_bounds__(kThreads) pattern_kernel(const Scores s, T* ou
       for (int n = 0; n < 8; ++n)
         put(r, n, power_of_two(fmaf(x[n][2 * r], factor, -top[r])) * inverse[r], power_of_two(fmaf(x[n][2 * r + 1], factor, -top[r])) * inverse[r]);
     __syncwarp();
-    write_rows<T>(mine + tile * kTileKeys, stage, rows, min(kTileKeys, s.keys - tile * kTileKeys), s.keys, pieces);
+    write_rows<kBytes>(mine + tile * kTileKeys * kBytes, stage, rows, min(kTileKeys, s.keys - tile * kTileKeys), pitch, pieces);
     __syncwarp();
   });
 #pragma unroll
@@ -156,35 +160,30 @@ __global__ void __launch_bounds__(kThreads) pattern_kernel(const Scores s, T* ou
   __syncwarp();
   for (int tile = 0; tile * kTileKeys < s.keys; ++tile)
     if (tile < range.begin || tile >= range.end)
-      write_rows<T>(mine + tile * kTileKeys, stage, rows, min(kTileKeys, s.keys - tile * kTileKeys), s.keys, pieces);
+      write_rows<kBytes>(mine + tile * kTileKeys * kBytes, stage, rows, min(kTileKeys, s.keys - tile * kTileKeys), pitch, pieces);
 }
 
-template <Products P, bool kMore, class T>
+template <Products P, bool kMore, int kBytes>
 cudaError_t start(const Scores& s, const AttentionPattern& work, int most, cudaStream_t stream) {
   constexpr int kRows = kWarps * 16;
-  const int bytes = (kRows + 2 * kTileKeys) * s.pitch + kRows * kStagePitch<T>;
+  const int bytes = (kRows + 2 * kTileKeys) * s.pitch + kRows * kStagePitch<kBytes>;
   if (bytes > most) return cudaErrorInvalidConfiguration;
-  cudaError_t e = cudaFuncSetAttribute(pattern_kernel<P, kMore, T>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  cudaError_t e = cudaFuncSetAttribute(pattern_kernel<P, kMore, kBytes>, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
   if (e != cudaSuccess) return e;
   const unsigned grid = blocks_of(s, kRows);
-  pattern_kernel<P, kMore, T><<<grid, kThreads, bytes, stream>>>(s, static_cast<T*>(work.out));
+  pattern_kernel<P, kMore, kBytes><<<grid, kThreads, bytes, stream>>>(s, static_cast<char*>(work.out), work.out_type == AttentionType::kFloat16);
   return cudaGetLastError();
 }
 
-template <Products P, class T>
+template <Products P, int kBytes>
 cudaError_t start_type(const Scores& s, const AttentionPattern& work, int most, cudaStream_t stream) {
   const bool more = s.softcap > 0 || s.slopes || !(s.scale > 0);
-  return more ? start<P, true, T>(s, work, most, stream) : start<P, false, T>(s, work, most, stream);
+  return more ? start<P, true, kBytes>(s, work, most, stream) : start<P, false, kBytes>(s, work, most, stream);
 }
 
 template <Products P>
 cudaError_t start_products(const Scores& s, const AttentionPattern& work, int most, cudaStream_t stream) {
-  switch (work.out_type) {
-    case AttentionType::kFloat32: return start_type<P, float>(s, work, most, stream);
-    case AttentionType::kFloat16: return start_type<P, __half>(s, work, most, stream);
-    case AttentionType::kBFloat16: return start_type<P, __nv_bfloat16>(s, work, most, stream);
-  }
-  return cudaErrorInvalidValue;
+  return work.out_type == AttentionType::kFloat32 ? start_type<P, 4>(s, work, most, stream) : start_type<P, 2>(s, work, most, stream);
 }
 
 }  // namespace

@@ -19,7 +19,7 @@ struct AttentionScores {
   int64_t batch = 0, count = 0, keys = 0, heads = 0, kv_heads = 0, d = 0;
   int64_t q_stride[3] = {}, k_stride[3] = {};   // in elements, of batch, pos and head; the last axis is dense
   AttentionType type = AttentionType::kFloat32;
-  bool tf32 = false;                   // float32: products may be TF32; else three TF32 products, as exact as float32 nearly
+  bool tf32 = false;                   // float32: products may be TF32; else three TF32 products, nearly as exact as float32
   double scale = 1, softcap = 0;       // 0: none
   int64_t window = 0;                  // keys seen, the own one included (and as many behind it where not causal); 0: all
   bool causal = true;

@@ -8,6 +8,7 @@
 #include "core/mixers/projections.h"
 #include "core/mixers/registry.h"
 #include "core/mixers/softmax_attention/attention.h"
+#include "core/mixers/softmax_attention/looked_at.h"
 
 namespace microtome::mixers {
 namespace {
@@ -51,17 +52,17 @@ MixerInfo make_info(const Params& params, int64_t d_model) {
   info.d_v = c.head_v;
   info.forms = {MixerForm::kNaive, MixerForm::kChunk};
   if (!c.q_rank) info.inputs = {"q"};
-  const std::vector<std::string> by_head = {"batch", "pos", "head", "d_head"}, square = {"batch", "head", "q_pos", "k_pos"};
+  const std::vector<std::string> by_head = {"batch", "pos", "head", "d_head"};
   info.points = {
       {"hook_latent", {"batch", "pos", "latent"}, {-1, -1, c.rank}, false, "normalised; keys and values are made from it"},
       {"hook_k_shared", {"batch", "pos", "d_head"}, {-1, -1, c.shared}, false, "the part of the keys that all heads have"},
       {"hook_q", by_head, {-1, -1, c.heads, c.d_k()}, false, ""},
       {"hook_k", by_head, {-1, -1, c.heads, c.d_k()}, false, "of this run's tokens"},
       {"hook_v", by_head, {-1, -1, c.heads, c.head_v}, false, "of this run's tokens"},
-      {"hook_attn_scores", square, {-1, c.heads, -1, -1}, true, "after the mask, before softmax"},
-      {"hook_pattern", square, {-1, c.heads, -1, -1}, true, ""},
       {"hook_z", {"batch", "pos", "head", "d_v"}, {-1, -1, c.heads, c.head_v}, false, ""},
       {"hook_result", {"batch", "pos", "head", "d_model"}, {-1, -1, c.heads, d_model}, true, "without the output bias"}};
+  std::vector<HookPoint> pattern = pattern_points(c.heads, "");
+  info.points.insert(info.points.begin() + 5, pattern.begin(), pattern.end());
   return info;
 }
 
@@ -120,7 +121,7 @@ class LatentAttention : public TokenMixer {
       state->tensors["latent"] = latent;
       state->tensors["k_shared"] = shared;
     }
-    at::Tensor z = hooks.apply("hook_z", attend(q, k, v, hooks, run.form, rows));
+    at::Tensor z = hooks.apply("hook_z", attend_hooked(q, k, v, hooks, run.form, options_, rows, rows.past));
     at::Tensor y = project_out(z, w_.at("o_proj.weight"), hooks);
     at::Tensor bias = weight_or_none(w_, "o_proj.bias");
     return bias.defined() ? y + bias : y;
@@ -148,15 +149,6 @@ class LatentAttention : public TokenMixer {
       throw Error(StatusCode::kBadInput, "the state has shape " + c10::str(it->second.sizes()) + ", expected [batch, pos, " +
                   std::to_string(width) + "]", std::string(kKind) + " state '" + name + "'");
     return it->second;
-  }
-
-  at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, HookScope& hooks, MixerForm form,
-                    const QueryRows& rows) const {
-    const bool looked_at = hooks.wants("hook_attn_scores") || hooks.wants("hook_pattern");
-    if (!looked_at && form != MixerForm::kNaive) return attention_fused(q, k, v, options_, rows);
-    at::Tensor scores = hooks.apply("hook_attn_scores", attention_scores(q, k, options_, rows));
-    at::Tensor pattern = hooks.apply("hook_pattern", attention_pattern(scores, options_));
-    return attention_mix(pattern, v).to(q.scalar_type());
   }
 
   MixerInfo info_;

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <map>
 
 #include "core/base/status.h"
@@ -14,11 +13,10 @@
 #include "core/mixers/registry.h"
 #include "core/mixers/rope.h"
 #include "core/mixers/softmax_attention/attention.h"
-#include "core/mixers/softmax_attention/both.h"
 #include "core/mixers/softmax_attention/in_place.h"
 #include "core/mixers/softmax_attention/kept.h"
+#include "core/mixers/softmax_attention/looked_at.h"
 #include "core/mixers/softmax_attention/parts.h"
-#include "core/mixers/softmax_attention/statistics.h"
 
 namespace microtome::mixers {
 namespace {
@@ -107,7 +105,7 @@ Config read_config(const Params& p, int64_t d_model) {
 
 at::Tensor scaled(const at::Tensor& x, double by) { return by == 1 ? x : x * by; }
 
-bool has_fused_form(const Config& c) { return c.softcap == 0 && c.weighting == Weighting::kSoftmax; }
+bool has_fused_form(const Config& c) { return c.softcap == 0 && c.weighting == Weighting::kSoftmax; }   // AttentionOptions::fused
 
 MixerInfo make_info(const Params& params, int64_t d_model) {
   const Config c = read_config(params, d_model);
@@ -122,7 +120,6 @@ MixerInfo make_info(const Params& params, int64_t d_model) {
   info.inputs = c.qk_norm == QkNorm::kWholeRms ? std::vector<std::string>{"v"} : std::vector<std::string>{"q", "k", "v"};
   const std::string grouped = c.kv_heads == c.heads ? "" : "over key/value heads; over query heads with a split input";
   const std::vector<std::string> by_head = {"batch", "pos", "head", "d_head"};
-  const std::vector<std::string> square = {"batch", "head", "q_pos", "k_pos"};
   info.points.push_back({"hook_q", by_head, {-1, -1, c.heads, c.head_dim}, false, ""});
   info.points.push_back({"hook_k", by_head, {-1, -1, c.kv_heads, c.head_dim}, false, grouped});
   info.points.push_back({"hook_v", by_head, {-1, -1, c.kv_heads, c.head_dim}, false, grouped});
@@ -130,16 +127,9 @@ MixerInfo make_info(const Params& params, int64_t d_model) {
     info.points.push_back({"hook_rot_q", by_head, {-1, -1, c.heads, c.head_dim}, false, ""});
     info.points.push_back({"hook_rot_k", by_head, {-1, -1, c.kv_heads, c.head_dim}, false, grouped});
   }
-  info.points.push_back({"hook_attn_scores", square, {-1, c.heads, -1, -1}, true, "after the mask, before softmax"});
-  info.points.push_back({"hook_pattern", square, {-1, c.heads, -1, -1}, true,
-                         c.sinks ? "rows sum to less than 1: the sink's share is dropped"
-                         : c.weighting == Weighting::kSoftmax ? "" : "rows need not sum to 1"});
-  info.points.push_back({"hook_pattern_statistics", {"batch", "head", "q_pos", "statistic"}, {-1, c.heads, -1, std::ssize(kPatternNumbers)},
-                         true, "lse, max, argmax, entropy, first, distance, mass of a row of the pattern, which is not held"});
-  info.points.push_back({"hook_pattern_targets", {"batch", "q_pos", "target"}, {-1, -1, kPatternTargets}, true,
-                         "positions that hook_pattern_at reads; set others here, below 0 is none"});
-  info.points.push_back({"hook_pattern_at", {"batch", "head", "q_pos", "target"}, {-1, c.heads, -1, kPatternTargets}, true,
-                         "the pattern at hook_pattern_targets; the pattern is not held"});
+  const std::string note = c.sinks ? "rows sum to less than 1: the sink's share is dropped"
+                           : c.weighting == Weighting::kSoftmax ? "" : "rows need not sum to 1";
+  for (HookPoint& p : pattern_points(c.heads, note)) info.points.push_back(std::move(p));
   info.points.push_back({"hook_z", {"batch", "pos", "head", "d_v"}, {-1, -1, c.heads, c.head_dim}, false, ""});
   if (c.gate) info.points.push_back({"hook_gate", by_head, {-1, -1, c.heads, c.head_dim}, false, "multiplies hook_z"});
   info.points.push_back({"hook_result", {"batch", "pos", "head", "d_model"}, {-1, -1, c.heads, c.d_out}, true,
@@ -253,7 +243,7 @@ class SoftmaxAttention : public TokenMixer {
       v = join_kept(state, "v", v, kKind);
       rows.past = past;
       if (state) keep(*state, k, v);
-      z = hooks.apply("hook_z", attend(q, k, v, hooks, run.form, rows, first_pos));
+      z = hooks.apply("hook_z", attend_hooked(q, k, v, hooks, run.form, options_, rows, first_pos));
     }
     if (c_.gate) {
       at::Tensor by_head = at::linear(asked.x, w_.at("g_proj.weight"), weight_or_none(w_, "g_proj.bias")).view_as(z);
@@ -321,67 +311,6 @@ class SoftmaxAttention : public TokenMixer {
     auto last = [&](const at::Tensor& x) { return want == have ? x : x.narrow(1, have - want, want).clone(); };
     state.tensors["k"] = last(k);
     state.tensors["v"] = last(v);
-  }
-
-  at::Tensor attend(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, HookScope& hooks, MixerForm form,
-                    const QueryRows& rows, int64_t first_pos) const {
-    // Hooks count k_pos from the start of the sequence: keys that a window dropped are there, unseen.
-    const int64_t dropped = first_pos - rows.past;
-    const bool changed = hooks.changes("hook_attn_scores") || hooks.changes("hook_pattern");
-    const bool counted = hooks.wants("hook_pattern_statistics") || hooks.wants("hook_pattern_targets") || hooks.wants("hook_pattern_at");
-    StatisticsAsked asked;
-    asked.dropped = dropped;
-    if (counted) {
-      const auto type = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-      asked.targets = hooks.apply("hook_pattern_targets", default_targets(rows, q.size(0), dropped, type, q.device())).detach();
-      if (!hooks.wants("hook_pattern_at")) asked.targets = at::Tensor();
-    }
-    if (form != MixerForm::kNaive && !changed && !hooks.wants("hook_attn_scores") && (!hooks.wants("hook_pattern") || few_rows(hooks, rows) || q.is_cuda())) {
-      if (counted) tell(hooks, pattern_statistics(q, k, options_, rows, asked));
-      if (hooks.wants("hook_pattern")) keep_pattern(hooks, q, k, rows, dropped);
-      return has_fused_form(c_) ? attention_fused(q, k, v, options_, rows) : attention_blocked(q, k, v, options_, rows);
-    }
-    auto hooked = [&](const char* name, const at::Tensor& x, double unseen) {
-      if (!hooks.wants(name)) return x;
-      if (dropped == 0) return hooks.apply(name, x);
-      return hooks.apply(name, at::constant_pad_nd(x, {dropped, 0}, unseen)).narrow(-1, dropped, x.size(-1));
-    };
-    constexpr double kInfinity = std::numeric_limits<double>::infinity();
-    if (hooks.wants("hook_attn_scores") && form != MixerForm::kNaive && !hooks.changes("hook_attn_scores") && !hooks.changes("hook_pattern"))
-      if (Looked l = attention_looked_at(q, k, v, options_, rows); l.z.defined()) {
-        hooked("hook_attn_scores", l.scores, -kInfinity);
-        hooked("hook_pattern", l.pattern, 0.0);
-        return l.z;
-      }
-    at::Tensor scores = hooked("hook_attn_scores", attention_scores(q, k, options_, rows), -kInfinity);
-    at::Tensor pattern = hooked("hook_pattern", attention_pattern(scores, options_), 0.0);
-    if (counted) tell(hooks, statistics_of(pattern, scores, options_, rows, asked));
-    return attention_mix(pattern, v).to(q.scalar_type());
-  }
-
-  static void tell(HookScope& hooks, const PatternStatistics& numbers) {
-    hooks.apply("hook_pattern_statistics", numbers.numbers);
-    if (numbers.at.defined()) hooks.apply("hook_pattern_at", numbers.at);
-  }
-
-  // The pattern is read at some of the queries only.
-  static bool few_rows(const HookScope& hooks, const QueryRows& rows) {
-    const auto positions = hooks.positions("hook_pattern");
-    return positions && static_cast<int64_t>(positions->size()) < rows.count();
-  }
-
-  // A pattern that is only read is made beside the run, and only for the queries that are asked for.
-  void keep_pattern(HookScope& hooks, const at::Tensor& q, const at::Tensor& k, const QueryRows& rows, int64_t dropped) const {
-    at::NoGradGuard no_grad;
-    const auto type = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-    QueryRows some = rows;
-    at::Tensor asking = q;
-    if (const auto positions = hooks.positions("hook_pattern"); positions && !rows.read) {
-      some.read = *positions;
-      asking = q.index_select(1, at::tensor(*positions, at::TensorOptions().dtype(at::kLong)).to(q.device()));
-    }
-    at::Tensor pattern = pattern_only(asking, k, options_, some, type);
-    hooks.keep("hook_pattern", dropped == 0 ? pattern : at::constant_pad_nd(pattern, {dropped, 0}));
   }
 
   at::Tensor output(const at::Tensor& by_head, HookScope& hooks) const {

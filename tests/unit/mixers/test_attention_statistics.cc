@@ -184,7 +184,7 @@ TEST_P(AttentionStatistics, AndZWithoutThePattern) {
 INSTANTIATE_TEST_SUITE_P(Shapes, AttentionStatistics,
                          ::testing::Values(Shape{2, 1, 4, 4, 64, 0}, Shape{2, 63, 4, 2, 32, 0}, Shape{1, 65, 6, 3, 80, 0}, Shape{2, 130, 2, 1, 128, 0},
                                            Shape{1, 70, 2, 2, 256, 0}, Shape{1, 1000, 2, 1, 64, 0}, Shape{1, 90, 3, 1, 7, 0}, Shape{2, 40, 4, 2, 20, 100},
-                                           Shape{1, 1, 4, 2, 64, 300}));
+                                           Shape{1, 1, 4, 2, 64, 300}, Shape{8, 65, 64, 64, 16, 0}));   // the last: enough blocks for the wider form of the kernel
 
 TEST(AttentionStatisticsEdges, ChosenQueriesAndStrides) {
   at::NoGradGuard no_grad;
