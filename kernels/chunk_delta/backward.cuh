@@ -67,18 +67,6 @@ __global__ void __launch_bounds__(128) back_kernel(const Segment s, const ChunkG
     }
     commit();
   };
-  // c^T += x^T block, x as left sides.
-  auto through_turned = [&](float (&c)[8][4], const typename N::A (&x)[4], const char* triangle) {
-#pragma unroll
-    for (int t = 0; t < 4; ++t)
-#pragma unroll
-      for (int m = 0; m <= t; ++m) {
-        typename N::B right[2];
-        N::load_block_turned(right, triangle + block_at(t, m) * N::kBlock, lane);
-        N::product(c[2 * m], x[t], right[0]);
-        N::product(c[2 * m + 1], x[t], right[1]);
-      }
-  };
   auto by_token = [&](float (&c)[8][4], const float* factor, float more) {
 #pragma unroll
     for (int n = 0; n < 8; ++n) {
@@ -90,13 +78,7 @@ __global__ void __launch_bounds__(128) back_kernel(const Segment s, const ChunkG
 #pragma unroll
     for (int m = 0; m < 4; ++m) {
       const typename N::A a = N::a_of(x[2 * m], x[2 * m + 1]);
-#pragma unroll
-      for (int n = 0; n < kTiles / 2; ++n) {
-        typename N::B right[2];
-        N::b_rows(right, rows + m * 16 * w.pitch + n * 16, w.pitch, lane);
-        N::product(D[2 * n], a, right[0]);
-        N::product(D[2 * n + 1], a, right[1]);
-      }
+      times_rows<N, kTiles>(D, a, rows + m * 16 * w.pitch, w.pitch, lane);
     }
   };
 
@@ -134,16 +116,7 @@ __global__ void __launch_bounds__(128) back_kernel(const Segment s, const ChunkG
 
     float o[8][4], dw[8][4] = {}, y[8][4] = {};
 #pragma unroll
-    for (int k = 0; k < kKeys / 16; ++k) {
-      const typename N::A a = N::a_of(D[2 * k], D[2 * k + 1]);
-#pragma unroll
-      for (int n = 0; n < 4; ++n) {
-        typename N::B right[2];
-        N::b_columns(right, ks + n * 16 * w.pitch + k * 16, w.pitch, lane);
-        N::product(dw[2 * n], a, right[0]);
-        N::product(dw[2 * n + 1], a, right[1]);
-      }
-    }
+    for (int k = 0; k < kKeys / 16; ++k) times_columns<N>(dw, N::a_of(D[2 * k], D[2 * k + 1]), ks + k * 16, w.pitch, lane);
     if (in.g) by_token(dw, decays + kTokens, 1.f);
     typename N::A left[4];
 #pragma unroll
@@ -151,10 +124,10 @@ __global__ void __launch_bounds__(128) back_kernel(const Segment s, const ChunkG
       N::load_turned(o[2 * n], o[2 * n + 1], values + n * 16 * w.v_pitch, w.v_pitch, lane);
       left[n] = N::a_of(o[2 * n], o[2 * n + 1]);
     }
-    through_turned(dw, left, scores);
+    times_triangle_turned<N>(dw, left, scores, lane);
 #pragma unroll
     for (int n = 0; n < 4; ++n) left[n] = N::a_of(dw[2 * n], dw[2 * n + 1]);
-    through_turned(y, left, bare);
+    times_triangle_turned<N>(y, left, bare, lane);
     write_tile(static_cast<E*>(s.answers) + at * kTokens * V, V, kTokens, y);
     by_token(y, beta, 1.f);
     write_tile(static_cast<E*>(gradient.dv) + row * V, H * V, rows, y);
