@@ -230,7 +230,7 @@ Parsed parse(int argc, char** argv) {
       .choice("--format", "format (default html)", {"html", "md", "pdf"}).option("--title", "title").option("--question", "the question, one sentence")
       .option("--notes", "a Markdown file to include").option("--out", "the file to write", true);
   add("bench", "benchmark workloads; JSON on standard output", "microtome bench patching --device cpu")
-      .words("NAME", "patching, forward, circuits, mixers or training (default: all)", 0, 1).option("--model", "a model folder (default: random weights of GPT-2-small shape)")
+      .words("NAME", "patching, forward, circuits, mixers, kernels or training (default: all)", 0, 1).option("--model", "a model folder (default: random weights of GPT-2-small shape)")
       .flag("--small", "small shapes, for a quick look").compute();
   add("demo", "the main job on the two models that ship with Microtome, ending with a report", "microtome demo --out demo-out")
       .option("--out", "the folder for report and project (default demo-out)").option("--models", "a folder with zoo-llama and zoo-gated_deltanet")

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/mixers/chunk_kernel.h"
 #include "core/mixers/hooked_run.h"
 #include "core/mixers/scan.h"
 
@@ -48,6 +49,14 @@ at::Tensor incoming(const at::Tensor& given, at::IntArrayRef want, const at::Ten
   return t;
 }
 
+bool is_narrow(const RecurrenceInput& in) { return in.q.scalar_type() == at::kBFloat16 || in.q.scalar_type() == at::kHalf; }
+
+// For forms that work in the state's type.
+RecurrenceInput widened(RecurrenceInput in) {
+  for (at::Tensor* t : {&in.q, &in.k, &in.v}) *t = t->to(at::kFloat);
+  return in;
+}
+
 // skip v by query heads: [batch, pos, head, d_v].
 at::Tensor skipped(const RecurrenceInput& in) {
   return to_heads(in.v * in.skip.view({1, 1, -1, 1}), 2, in.q.size(2), "v");
@@ -60,7 +69,7 @@ RecurrenceInput RecurrenceInput::slice(int64_t from, int64_t to) const {
   auto part = [&](const at::Tensor& t, int64_t each = 1) {
     return t.defined() ? t.slice(1, from * each, to * each) : t;
   };
-  return {part(q), part(k, steps), part(v, steps), part(g), part(beta, steps), scale, part(a), part(b), u, steps, skip};
+  return {part(q), part(k, steps), part(v, steps), part(g), part(beta, steps), scale, part(a), part(b), u, steps, skip, narrow_z};
 }
 
 // (u . q_t k_t) v_t: what a read-out before the write still sees of its own token.
@@ -80,37 +89,41 @@ at::Tensor read_state(const at::Tensor& S, const at::Tensor& x) {
   return at::matmul(x.reshape({B, H, G, x.size(2)}), S).reshape({B, H * G, S.size(3)});
 }
 
-void LinearRecurrence::align(RecurrenceInput& in, RecurrentState& state) const {
+void LinearRecurrence::align(RecurrenceInput& in, RecurrentState& state, bool as_given) const {
   const auto type = in.q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const auto token_type = as_given ? in.q.scalar_type() : type;
   int64_t heads = std::max(in.k.size(2), in.v.size(2));
   if (in.g.defined()) heads = std::max(heads, in.g.size(2));
   if (in.beta.defined()) heads = std::max(heads, in.beta.size(2));
   if (state.S.defined() && state.S.dim() == 4) heads = std::max(heads, state.S.size(1));
-  in.k = to_heads(in.k.to(type), 2, heads, "k");
-  in.v = to_heads(in.v.to(type), 2, heads, "v");
+  in.k = to_heads(in.k.to(token_type), 2, heads, "k");
+  in.v = to_heads(in.v.to(token_type), 2, heads, "v");
   if (in.g.defined()) in.g = to_heads(in.g.to(type), 2, heads, "the decay");
   if (in.beta.defined()) in.beta = to_heads(in.beta.to(type), 2, heads, "beta");
   if (in.a.defined()) in.a = to_heads(in.a.to(type), 2, heads, "a");
   if (in.b.defined()) in.b = to_heads(in.b.to(type), 2, heads, "b");
   if (in.u.defined()) in.u = to_heads(in.u.to(type), 0, heads, "u");
   if (in.skip.defined()) in.skip = to_heads(in.skip.to(type), 0, heads, "the skip");
-  in.q = in.q.to(type);
+  in.q = in.q.to(token_type);
   if (in.q.size(2) < heads) in.q = to_heads(in.q, 2, heads, "q");
   if (in.q.size(2) % heads != 0)
     throw Error(StatusCode::kBadInput, "q has " + std::to_string(in.q.size(2)) + " heads, no multiple of the state's " +
                                            std::to_string(heads));
   const int64_t B = in.q.size(0), K = in.k.size(3), V = in.v.size(3);
-  state.S = incoming(state.S, {B, heads, K, V}, in.k.options(), "S");
-  state.z = kind_.normalized ? incoming(state.z, {B, heads, K}, in.k.options(), "z") : at::Tensor();
+  const at::TensorOptions options = in.k.options().dtype(type);
+  state.S = incoming(state.S, {B, heads, K, V}, options, "S");
+  state.z = kind_.normalized ? incoming(state.z, {B, heads, K}, options, "z") : at::Tensor();
 }
 
 at::Tensor LinearRecurrence::span(MixerForm form, const RecurrenceInput& in, RecurrentState& state, bool read_out) const {
   const bool token_by_token = form == MixerForm::kRecurrent || (form == MixerForm::kAuto && in.positions() < kShortSpan);
+  if (!token_by_token && form != MixerForm::kNaive && !chunk_kernel_refuses(kind_, in, state)) return chunk_kernel(kind_, in, state, read_out, nullptr);
+  if (is_narrow(in)) return span(form, widened(in), state, read_out);
   if (token_by_token && scan_covers(kind_, in, state)) return scan(kind_, in, state, read_out, nullptr);
   return (token_by_token || form == MixerForm::kNaive ? kind_.naive : kind_.chunk)(in, state, read_out);
 }
 
-at::Tensor LinearRecurrence::scanned(const RecurrenceInput& in, RecurrentState& state, HookScope& hooks) const {
+at::Tensor LinearRecurrence::noted(const RecurrenceInput& in, RecurrentState& state, HookScope& hooks, bool in_chunks) const {
   const int64_t T = in.positions();
   auto positions = [&](const char* point) {
     std::vector<int64_t> out;
@@ -122,13 +135,16 @@ at::Tensor LinearRecurrence::scanned(const RecurrenceInput& in, RecurrentState& 
   auto of = [&](const at::Tensor& t, const std::vector<int64_t>& which) {
     return static_cast<int64_t>(which.size()) == T ? t : t.index_select(1, at::tensor(which, at::TensorOptions().dtype(at::kLong)).to(t.device()));
   };
-  ScanNotes notes;
+  ChunkNotes notes;
   notes.keep = positions("hook_state");
   notes.want_written = hooks.wants("hook_state_write");
-  at::Tensor z = scan(kind_, in, state, true, &notes);
+  const std::vector<int64_t> sums = kind_.normalized ? positions("hook_state_normalizer") : std::vector<int64_t>();
+  if (in_chunks) notes.keep_normalizer = sums;
+  at::Tensor z = in_chunks ? chunk_kernel(kind_, in, state, true, &notes) : scan(kind_, in, state, true, &notes);
   if (!notes.keep.empty()) hooks.keep("hook_state", notes.kept);
-  if (const auto which = positions("hook_state_write"); !which.empty()) hooks.keep("hook_state_write", outer_product(of(in.k, which), of(notes.written, which)));
-  if (const auto which = positions("hook_state_normalizer"); kind_.normalized && !which.empty()) hooks.keep("hook_state_normalizer", of(notes.normalizer, which));
+  if (const auto which = positions("hook_state_write"); !which.empty())
+    hooks.keep("hook_state_write", outer_product(of(in.k, which).to(notes.written.scalar_type()), of(notes.written, which)));
+  if (!sums.empty()) hooks.keep("hook_state_normalizer", in_chunks ? notes.kept_normalizer : of(notes.normalizer, sums));
   return z;
 }
 
@@ -161,9 +177,14 @@ at::Tensor LinearRecurrence::spans(const RecurrenceInput& in, RecurrentState& st
   const bool only_looked_at = !hooks.changes("hook_state") && !hooks.changes("hook_state_normalizer") &&
                               !hooks.wants("hook_state_write");
   const int64_t stops = std::count(stop.begin(), stop.end(), true);
-  if ((form == MixerForm::kRecurrent || (form == MixerForm::kAuto && stops * kScannedSpan > T)) && !hooks.changes("hook_state") &&
-      !hooks.changes("hook_state_write") && !hooks.changes("hook_state_normalizer") && scan_covers(kind_, in, state))
-    return scanned(in, state, hooks);
+  const bool changed = hooks.changes("hook_state") || hooks.changes("hook_state_write") || hooks.changes("hook_state_normalizer");
+  const bool dense = stops * kScannedSpan > T && !(T >= kScannedSpan && stops * kScannedSpan <= T + kScannedSpan);
+  if ((form == MixerForm::kChunk || (form == MixerForm::kAuto && !dense)) && !changed && !chunk_kernel_differentiated(in, state) &&
+      !chunk_kernel_refuses(kind_, in, state))
+    return noted(in, state, hooks, true);
+  if (is_narrow(in)) return spans(widened(in), state, hooks, form);
+  if ((form == MixerForm::kRecurrent || (form == MixerForm::kAuto && stops * kScannedSpan > T)) && !changed && scan_covers(kind_, in, state))
+    return noted(in, state, hooks, false);
   std::vector<at::Tensor> outputs;
   int64_t from = 0;
   auto run_to = [&](int64_t to) {
@@ -202,22 +223,32 @@ at::Tensor LinearRecurrence::read_only(const RecurrenceInput& in, RecurrentState
 at::Tensor LinearRecurrence::run(RecurrenceInput in, RecurrentState& state, HookScope& hooks,
                                  const MixerRun& run) const {
   const bool zero_before = !state.S.defined();
-  align(in, state);
   const bool stepped = hooks.wants("hook_state") || hooks.wants("hook_state_write") ||
                        (kind_.normalized && hooks.wants("hook_state_normalizer"));
   const bool pattern_wanted = hooks.wants("hook_pattern") || hooks.wants("hook_pattern_residual");
-  if (run.read && !stepped && !pattern_wanted) return read_only(in, state, run.form, *run.read);
+  const bool narrow = is_narrow(in) && in.k.scalar_type() == in.q.scalar_type() && in.v.scalar_type() == in.q.scalar_type() && !pattern_wanted && in.q.is_cuda() &&
+                      (run.form == MixerForm::kAuto || run.form == MixerForm::kChunk);
+  align(in, state, narrow);
+  if (narrow && chunk_kernel_refuses(kind_, in, state)) in = widened(in);
+  auto out = [&](const at::Tensor& z) { return in.narrow_z || z.scalar_type() == at::kDouble ? z : z.to(at::kFloat); };
+  if (run.read && !stepped && !pattern_wanted) return out(read_only(in, state, run.form, *run.read));
 
   const RecurrentState before = state;
   at::Tensor z = stepped ? spans(in, state, hooks, run.form)
                          : span(run.form, in, state, true);
   if (in.skip.defined()) z = z + skipped(in);
   if (pattern_wanted) z = implied(in, before, zero_before, z, hooks, run.form);
-  return only_read(z, run);
+  return out(only_read(z, run));
 }
 
 at::Tensor LinearRecurrence::all_states(RecurrenceInput in, RecurrentState state, MixerForm form) const {
   align(in, state);
+  if (form == MixerForm::kChunk && !chunk_kernel_differentiated(in, state) && !chunk_kernel_refuses(kind_, in, state)) {
+    ChunkNotes notes;
+    for (int64_t t = 0; t < in.positions(); ++t) notes.keep.push_back(t);
+    chunk_kernel(kind_, in, state, false, &notes);
+    return notes.kept;
+  }
   if ((form == MixerForm::kAuto || form == MixerForm::kRecurrent) && scan_covers(kind_, in, state)) {
     ScanNotes notes;
     for (int64_t t = 0; t < in.positions(); ++t) notes.keep.push_back(t);

@@ -34,7 +34,7 @@ struct RecurrenceInput {
   at::Tensor u;              // [state head, d_k]
   int64_t steps = 1;         // writes a token; the entry of token t, step j is t * steps + j
   at::Tensor skip;           // [state head]: z_t also gets skip v_t, past the state; undefined: nothing. Needs steps 1
-
+  bool narrow_z = false;     // z may come back in q's type, for callers that round it to that anyway
 
   int64_t positions() const { return q.size(1); }
   RecurrenceInput slice(int64_t from, int64_t to) const;
@@ -80,7 +80,8 @@ class LinearRecurrence {
   // incoming state); they are then repeated. state: in, undefined counts as zero; out, after the last token.
   // Asks hooks for hook_state, hook_state_write, hook_state_normalizer, hook_pattern (and notes hook_pattern_residual).
   // run.read: only these positions of z are returned. Returns z [batch, pos, head, d_v] in float32 (float64 where q
-  // is). Throws Error(kUnsupported) for a form that does not exist, Error(kBadInput) for a state of another shape.
+  // is; in.narrow_z). On a GPU the chunk form is chunk_kernel.h's where that covers the case. Throws Error(kUnsupported)
+  // for a form that does not exist, Error(kBadInput) for a state of another shape.
   at::Tensor run(RecurrenceInput in, RecurrentState& state, HookScope& hooks, const MixerRun& run) const;
 
   // The same without hooks, one tensor for all states: [batch, pos, state head, d_k, d_v], after each token's write.
@@ -95,11 +96,12 @@ class LinearRecurrence {
   at::Tensor pattern(RecurrenceInput in, RecurrentState state, MixerForm form) const;
 
  private:
-  void align(RecurrenceInput& in, RecurrentState& state) const;
+  // as_given: q, k and v keep a 16-bit type.
+  void align(RecurrenceInput& in, RecurrentState& state, bool as_given = false) const;
   // One span in a form. Recurrent: token by token in one pass (scan.h), where that does not cover the case the naive loop.
   at::Tensor span(MixerForm form, const RecurrenceInput& in, RecurrentState& state, bool read_out) const;
-  // A whole run whose states are only looked at, in one pass.
-  at::Tensor scanned(const RecurrenceInput& in, RecurrentState& state, HookScope& hooks) const;
+  // A whole run whose states are only looked at, in one pass: token by token or in chunks.
+  at::Tensor noted(const RecurrenceInput& in, RecurrentState& state, HookScope& hooks, bool in_chunks) const;
   at::Tensor spans(const RecurrenceInput& in, RecurrentState& state, HookScope& hooks, MixerForm form) const;
   // One token, its state written down between write and read-out. hooks may be null.
   at::Tensor step(const RecurrenceInput& in, RecurrentState& state, HookScope* hooks, int64_t t) const;

@@ -112,6 +112,7 @@ void RecurrentLayer::map_qkv(const at::Tensor (&qkv)[3], RecurrenceInput& r) con
 
 at::Tensor RecurrentLayer::mix(RecurrenceInput& r, RecurrentState& s, MixerState* kept, HookScope& hooks,
                                const MixerRun& run) const {
+  r.narrow_z = true;                                   // forward() rounds it to x's type, which q has too where it is narrow
   return recurrence_.run(r, s, hooks, run);
 }
 

@@ -163,8 +163,9 @@ int bench(const CommandLine& line) {
   if (wanted("forward")) out["forward"] = forward_bench(line, c);
   if (wanted("circuits")) out["circuits"] = circuits_bench(line, c, shown.progress());
   if (wanted("mixers")) out["mixers"] = mixers_bench(line, c);
+  if (wanted("kernels")) out["kernels"] = kernels_bench(line, c);
   if (wanted("training")) out["training"] = training_bench(line, c);
-  if (!known) throw Error(StatusCode::kNotFound, "there is no benchmark '" + name + "'", "bench", "known are patching, forward, circuits, mixers, training");
+  if (!known) throw Error(StatusCode::kNotFound, "there is no benchmark '" + name + "'", "bench", "known are patching, forward, circuits, mixers, kernels, training");
   print_json(out);
   return 0;
 }

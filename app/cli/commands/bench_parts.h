@@ -44,6 +44,7 @@ std::shared_ptr<Model> bench_model(const CommandLine& line, const Compute& c, st
 Dataset random_pairs(int64_t count, int64_t length, int64_t vocab);
 
 Json training_bench(const CommandLine& line, const Compute& c);
+Json kernels_bench(const CommandLine& line, const Compute& c);
 Json circuits_bench(const CommandLine& line, const Compute& c, Progress& progress);
 
 }  // namespace microtome::cli

@@ -9,6 +9,7 @@
 #include "app/cli/commands/commands.h"
 #include "app/engine/plugin_analyses.h"
 #include "core/families/registry.h"
+#include "core/mixers/chunk_kernel.h"
 #include "core/mixers/registry.h"
 #include "core/mixers/scan.h"
 #include "core/model/device.h"
@@ -107,6 +108,8 @@ int doctor(const CommandLine& line) {
   out["cuda"] = {{"built", cuda.built}, {"usable", cuda.usable}, {"why_not", cuda.why_not}, {"devices", devices}};
   out["kernels"] = Json::array();
   if (cuda.usable && mixers::scan_missing().empty()) out["kernels"].push_back("scan");
+  if (cuda.usable && mixers::chunk_kernel_missing(false).empty()) out["kernels"].push_back("chunk_linear");
+  if (cuda.usable && mixers::chunk_kernel_missing(true).empty()) out["kernels"].push_back("chunk_delta");
   std::filesystem::path folder = std::filesystem::path(line.program).parent_path();
   out["desktop"] = std::filesystem::exists(folder / "microtome-desktop");
   const app::AnalysisCatalogue known = app::load_analyses();
