@@ -110,6 +110,21 @@ __device__ __forceinline__ float decay_of(float x) {
 
 __device__ __forceinline__ float bounded(float g) { return g < -1e4f ? -1e4f : g; }   // NaN passes
 
+// Sums of g up to each of 64 tokens, by one warp.
+__device__ __forceinline__ void sum_decays(double* sums, const float* g, int64_t stride, int rows, int lane) {
+  const int t = 2 * lane;
+  const double x = t < rows ? static_cast<double>(bounded(g[t * stride])) : 0., y = t + 1 < rows ? static_cast<double>(bounded(g[(t + 1) * stride])) : 0.;
+  double sum = x + y;
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const double before = __shfl_up_sync(kAll, sum, step);
+    if (lane >= step) sum += before;
+  }
+  const double left = __shfl_up_sync(kAll, sum, 1);
+  sums[t] = (lane ? left : 0.) + x;
+  sums[t + 1] = sum;
+}
+
 // A of one query head from its products.
 __device__ __forceinline__ void finish_scores(const Segment& s, float (&c)[8][4], int warp, int lane) {
   const int t = warp * 16 + (lane >> 2);
@@ -188,19 +203,7 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_plain(const Segment s
   };
   if (read) load_queries(0);
   if (thread < kTokens) beta[thread] = thread < p.rows ? in.beta[row + thread * in.heads] : 0.f;
-  if (in.g && warp == 2) {
-    const int t = 2 * lane;
-    const double x = t < p.rows ? static_cast<double>(bounded(in.g[row + t * in.heads])) : 0., y = t + 1 < p.rows ? static_cast<double>(bounded(in.g[row + (t + 1) * in.heads])) : 0.;
-    double sum = x + y;
-#pragma unroll
-    for (int step = 1; step < 32; step *= 2) {
-      const double before = __shfl_up_sync(kAll, sum, step);
-      if (lane >= step) sum += before;
-    }
-    const double left = __shfl_up_sync(kAll, sum, 1);
-    sums[t] = (lane ? left : 0.) + x;
-    sums[t + 1] = sum;
-  }
+  if (in.g && warp == 2) sum_decays(sums, in.g + row, in.heads, p.rows, lane);
   if (read) wait_for<1>(); else wait_for<0>();
   __syncthreads();
   const int64_t at = p.bh * s.chunks + p.chunk;
