@@ -8,6 +8,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
+#include <optional>
 
 #include "core/model/kernel_library.h"
 #include "kernels/chunk/chunk.h"
@@ -193,18 +194,19 @@ bool gradients_of_kernel(bool delta, const RecurrenceInput& r, const at::Tensor&
 
 class ThroughKernel : public torch::autograd::Function<ThroughKernel> {
  public:
-  static variable_list forward(AutogradContext* ctx, const Variable& q, const Variable& k, const Variable& v, const Variable& g, const Variable& beta,
-                               const Variable& S, double scale, const LinearRecurrence::Kind* kind, bool read_out) {
+  // What is not there is not passed as an undefined tensor, which has no device to ask for.
+  static variable_list forward(AutogradContext* ctx, const Variable& q, const Variable& k, const Variable& v, const std::optional<at::Tensor>& g,
+                               const std::optional<at::Tensor>& beta, const Variable& S, double scale, const LinearRecurrence::Kind* kind, bool read_out) {
     RecurrenceInput in;
     in.q = q;
     in.k = k;
     in.v = v;
-    in.g = g;
-    in.beta = beta;
+    in.g = g.value_or(at::Tensor());
+    in.beta = beta.value_or(at::Tensor());
     in.scale = scale;
     at::Tensor state = S;
     const at::Tensor z = launch(*kind, in, state, read_out, nullptr);
-    ctx->save_for_backward({q, k, v, g, beta, S});
+    ctx->save_for_backward({q, k, v, in.g, in.beta, S});
     ctx->saved_data["scale"] = scale;
     ctx->saved_data["delta"] = kind->delta;
     ctx->saved_data["form"] = static_cast<int64_t>(reinterpret_cast<intptr_t>(kind->chunk));
@@ -245,7 +247,8 @@ at::Tensor mix(const LinearRecurrence::Kind& kind, const RecurrenceInput& in, at
     at::NoGradGuard no_grad;
     return launch(kind, in, S, read_out, notes);
   }
-  variable_list out = ThroughKernel::apply(in.q, in.k, in.v, in.g, in.beta, S, in.scale, &kind, read_out);
+  auto given = [](const at::Tensor& t) { return t.defined() ? std::optional<at::Tensor>(t) : std::nullopt; };
+  variable_list out = ThroughKernel::apply(in.q, in.k, in.v, given(in.g), given(in.beta), S, in.scale, &kind, read_out);
   S = out[0];
   return read_out ? out[1] : at::Tensor();
 }

@@ -441,6 +441,30 @@ class Block {
     }
   }
 
+  // Scores with the keys of block j. Its number is a template's, lest the compiler indexes s by `rows`, which they equal in one case.
+  template <int j>
+  __device__ __forceinline__ void decay_scores(const Gates& b, float (&s)[8][4], int row) const {
+    if (j == rows) {
+#pragma unroll
+      for (int n = 0; n < 2; ++n)
+#pragma unroll
+        for (int e = 0; e < 4; ++e) {
+          const int at = row + 8 * (e / 2), col = 16 * j + 8 * n + 2 * t + e % 2;
+          s[2 * j + n][e] *= exponential<E>((b.whole[at] - b.whole[col]) + (b.part[at] - b.part[col]));
+        }
+    } else if (j < 3 && j < rows) {
+      const float before = b.row[j < 3 ? j : 0][row], behind = b.row[j < 3 ? j : 0][row + 8];
+#pragma unroll
+      for (int n = 0; n < 2; ++n) {
+        const float2 f = *reinterpret_cast<const float2*>(b.column + 16 * j + 8 * n + 2 * t);
+        s[2 * j + n][0] *= before * f.x;
+        s[2 * j + n][1] *= before * f.y;
+        s[2 * j + n][2] *= behind * f.x;
+        s[2 * j + n][3] *= behind * f.y;
+      }
+    }
+  }
+
   // z of a chunk, from the state before it; then the state after it. Straight through, so that products of both can be in flight.
   __device__ __forceinline__ void read_out(int c) {
     const Type *queries = stage(c, Place::kQ), *keys = stage(c, Place::kK), *values = stage(c, Place::kV), *state = state_tile(c);
@@ -479,28 +503,10 @@ class Block {
         o[j][2] *= second;
         o[j][3] *= second;
       }
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        if (j == rows) {
-#pragma unroll
-          for (int n = 0; n < 2; ++n)
-#pragma unroll
-            for (int e = 0; e < 4; ++e) {
-              const int at = row + 8 * (e / 2), col = 16 * j + 8 * n + 2 * t + e % 2;
-              s[2 * j + n][e] *= exponential<E>((b.whole[at] - b.whole[col]) + (b.part[at] - b.part[col]));
-            }
-        } else if (j < rows && j < 3) {
-          const float before = b.row[j][row], behind = b.row[j][row + 8];
-#pragma unroll
-          for (int n = 0; n < 2; ++n) {
-            const float2 f = *reinterpret_cast<const float2*>(b.column + 16 * j + 8 * n + 2 * t);
-            s[2 * j + n][0] *= before * f.x;
-            s[2 * j + n][1] *= before * f.y;
-            s[2 * j + n][2] *= behind * f.x;
-            s[2 * j + n][3] *= behind * f.y;
-          }
-        }
-      }
+      decay_scores<0>(b, s, row);
+      decay_scores<1>(b, s, row);
+      decay_scores<2>(b, s, row);
+      decay_scores<3>(b, s, row);
     }
 #pragma unroll
     for (int n = 0; n < 8; ++n)
