@@ -179,7 +179,8 @@ at::Tensor LinearRecurrence::spans(const RecurrenceInput& in, RecurrentState& st
                               !hooks.wants("hook_state_write");
   const int64_t stops = std::count(stop.begin(), stop.end(), true);
   const bool changed = hooks.changes("hook_state") || hooks.changes("hook_state_write") || hooks.changes("hook_state_normalizer");
-  const bool dense = stops * kScannedSpan > T && !(T >= kScannedSpan && stops * kScannedSpan <= T + kScannedSpan);
+  // The delta rules' kernels make states between chunk borders from what was written, all at once.
+  const bool dense = !(kind_.delta && T >= kScannedSpan) && stops * kScannedSpan > T && !(T >= kScannedSpan && stops * kScannedSpan <= T + kScannedSpan);
   if ((form == MixerForm::kChunk || (form == MixerForm::kAuto && !dense)) && !changed && !chunk_kernel_differentiated(in, state) &&
       !chunk_kernel_refuses(kind_, in, state))
     return noted(in, state, hooks, true);
@@ -245,7 +246,7 @@ at::Tensor LinearRecurrence::run(RecurrenceInput in, RecurrentState& state, Hook
 
 at::Tensor LinearRecurrence::all_states(RecurrenceInput in, RecurrentState state, MixerForm form) const {
   align(in, state);
-  if (form == MixerForm::kChunk && !chunk_kernel_differentiated(in, state) && !chunk_kernel_refuses(kind_, in, state)) {
+  if (states_by_chunks(in, state, form)) {
     ChunkNotes notes;
     for (int64_t t = 0; t < in.positions(); ++t) notes.keep.push_back(t);
     chunk_kernel(kind_, in, state, false, &notes);
@@ -265,9 +266,22 @@ at::Tensor LinearRecurrence::all_states(RecurrenceInput in, RecurrentState state
   return at::stack(states, 1);
 }
 
+bool LinearRecurrence::states_by_chunks(const RecurrenceInput& in, const RecurrentState& state, MixerForm form) const {
+  const bool asked = form == MixerForm::kChunk || (form == MixerForm::kAuto && kind_.delta && in.positions() >= kScannedSpan);
+  return asked && !chunk_kernel_differentiated(in, state) && !chunk_kernel_refuses(kind_, in, state);
+}
+
 at::Tensor LinearRecurrence::run_with_states(RecurrenceInput in, RecurrentState& state, const MixerRun& how, at::Tensor& states) const {
   const RecurrentState before = state;
   align(in, state);
+  if (states_by_chunks(in, state, how.form)) {
+    ChunkNotes notes;
+    for (int64_t t = 0; t < in.positions(); ++t) notes.keep.push_back(t);
+    at::Tensor z = chunk_kernel(kind_, in, state, true, &notes);
+    states = notes.kept;
+    if (in.skip.defined()) z = z + skipped(in);
+    return only_read(z, how);
+  }
   if ((how.form == MixerForm::kAuto || how.form == MixerForm::kRecurrent) && scan_covers(kind_, in, state)) {
     ScanNotes notes;
     for (int64_t t = 0; t < in.positions(); ++t) notes.keep.push_back(t);

@@ -100,6 +100,8 @@ class LinearRecurrence {
   void align(RecurrenceInput& in, RecurrentState& state, bool as_given = false) const;
   // One span in a form. Recurrent: token by token in one pass (scan.h), where that does not cover the case the naive loop.
   at::Tensor span(MixerForm form, const RecurrenceInput& in, RecurrentState& state, bool read_out) const;
+  // Whether all states come from the chunk kernels.
+  bool states_by_chunks(const RecurrenceInput& in, const RecurrentState& state, MixerForm form) const;
   // A whole run whose states are only looked at, in one pass: token by token or in chunks.
   at::Tensor noted(const RecurrenceInput& in, RecurrentState& state, HookScope& hooks, bool in_chunks) const;
   at::Tensor spans(const RecurrenceInput& in, RecurrentState& state, HookScope& hooks, MixerForm form) const;

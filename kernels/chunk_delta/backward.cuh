@@ -67,18 +67,6 @@ __global__ void __launch_bounds__(128) back_kernel(const Segment s, const ChunkG
     }
     commit();
   };
-  // c^T += x^T block, x as left sides.
-  auto through_turned = [&](float (&c)[8][4], const typename N::A (&x)[4], const char* triangle) {
-#pragma unroll
-    for (int t = 0; t < 4; ++t)
-#pragma unroll
-      for (int m = 0; m <= t; ++m) {
-        typename N::B right[2];
-        N::load_block_turned(right, triangle + block_at(t, m) * N::kBlock, lane);
-        N::product(c[2 * m], x[t], right[0]);
-        N::product(c[2 * m + 1], x[t], right[1]);
-      }
-  };
   auto by_token = [&](float (&c)[8][4], const float* factor, float more) {
 #pragma unroll
     for (int n = 0; n < 8; ++n) {
@@ -90,13 +78,7 @@ __global__ void __launch_bounds__(128) back_kernel(const Segment s, const ChunkG
 #pragma unroll
     for (int m = 0; m < 4; ++m) {
       const typename N::A a = N::a_of(x[2 * m], x[2 * m + 1]);
-#pragma unroll
-      for (int n = 0; n < kTiles / 2; ++n) {
-        typename N::B right[2];
-        N::b_rows(right, rows + m * 16 * w.pitch + n * 16, w.pitch, lane);
-        N::product(D[2 * n], a, right[0]);
-        N::product(D[2 * n + 1], a, right[1]);
-      }
+      times_rows<N, kTiles>(D, a, rows + m * 16 * w.pitch, w.pitch, lane);
     }
   };
 
@@ -134,16 +116,7 @@ __global__ void __launch_bounds__(128) back_kernel(const Segment s, const ChunkG
 
     float o[8][4], dw[8][4] = {}, y[8][4] = {};
 #pragma unroll
-    for (int k = 0; k < kKeys / 16; ++k) {
-      const typename N::A a = N::a_of(D[2 * k], D[2 * k + 1]);
-#pragma unroll
-      for (int n = 0; n < 4; ++n) {
-        typename N::B right[2];
-        N::b_columns(right, ks + n * 16 * w.pitch + k * 16, w.pitch, lane);
-        N::product(dw[2 * n], a, right[0]);
-        N::product(dw[2 * n + 1], a, right[1]);
-      }
-    }
+    for (int k = 0; k < kKeys / 16; ++k) times_columns<N>(dw, N::a_of(D[2 * k], D[2 * k + 1]), ks + k * 16, w.pitch, lane);
     if (in.g) by_token(dw, decays + kTokens, 1.f);
     typename N::A left[4];
 #pragma unroll
@@ -151,10 +124,10 @@ __global__ void __launch_bounds__(128) back_kernel(const Segment s, const ChunkG
       N::load_turned(o[2 * n], o[2 * n + 1], values + n * 16 * w.v_pitch, w.v_pitch, lane);
       left[n] = N::a_of(o[2 * n], o[2 * n + 1]);
     }
-    through_turned(dw, left, scores);
+    times_triangle_turned<N>(dw, left, scores, lane);
 #pragma unroll
     for (int n = 0; n < 4; ++n) left[n] = N::a_of(dw[2 * n], dw[2 * n + 1]);
-    through_turned(y, left, bare);
+    times_triangle_turned<N>(y, left, bare, lane);
     write_tile(static_cast<E*>(s.answers) + at * kTokens * V, V, kTokens, y);
     by_token(y, beta, 1.f);
     write_tile(static_cast<E*>(gradient.dv) + row * V, H * V, rows, y);
@@ -230,15 +203,6 @@ struct FinishRoom {
   }
 };
 
-// A 64 x 64 part of a float matrix as elements.
-template <class E>
-__device__ __forceinline__ void round_rows(E* to, const float* from, int64_t stride, int rows, int columns, int thread) {
-  for (int i = thread; i < kSide * kSide; i += kPrepareThreads) {
-    const int r = i / kSide, c = i % kSide;
-    to[r * (kSide + 8) + c] = E(r < rows && c < columns ? from[r * stride + c] : 0.f);
-  }
-}
-
 template <class N>
 __global__ void __launch_bounds__(kPrepareThreads) finish_kernel(const Segment s, const ChunkGradient gradient) {
   using E = typename N::Element;
@@ -254,13 +218,7 @@ __global__ void __launch_bounds__(kPrepareThreads) finish_kernel(const Segment s
   const float scale = static_cast<float>(in.scale);
   // exp(b_t - b_s) from b itself, summed as in prepare.
   double* const sums = reinterpret_cast<double*>(r.GA);
-  if (in.g && thread == 0) {
-    double sum = 0;
-    for (int i = 0; i < kTokens; ++i) {
-      if (i < p.rows) sum += static_cast<double>(bounded(in.g[row + i * H]));
-      sums[i] = sum;
-    }
-  }
+  if (in.g && warp == 3) sum_decays(sums, in.g + row, H, p.rows, lane);
   if (thread < kTokens) {
     r.beta[thread] = thread < p.rows ? in.beta[row + thread * H] : 0.f;
     r.from[thread] = in.g ? s.decays[at * 2 * kTokens + thread] : 1.f;
@@ -273,7 +231,7 @@ __global__ void __launch_bounds__(kPrepareThreads) finish_kernel(const Segment s
 #pragma unroll
     for (int i = 0; i < 4; ++i) {
       const int column = n * 8 + pair + (i & 1), to = t + (i / 2) * 8;
-      decay[n][i] = column > to ? 0.f : in.g ? expf(static_cast<float>(sums[to] - sums[column])) : 1.f;
+      decay[n][i] = column > to ? 0.f : in.g ? decay_of<N>(static_cast<float>(sums[to] - sums[column])) : 1.f;
     }
   auto load_values = [&](int v) {
     const int width = min(kSide, V - v);
@@ -320,7 +278,7 @@ __global__ void __launch_bounds__(kPrepareThreads) finish_kernel(const Segment s
         r.GL[to * kPitch + column] = column < to ? -decay[n][i] * l[n][i] : 0.f;    // without beta
       }
   }
-  float db[2] = {}, at_end = 0.f;
+  float db[2] = {}, at_end = 0.f, met = 0.f;            // met: the state before and the gradient of the state after
   for (int k0 = 0; k0 < K; k0 += kSide) {
     const int channels = min(kSide, K - k0);
     float write[8][4] = {}, known[8][4] = {}, read[8][4] = {};
@@ -333,10 +291,14 @@ __global__ void __launch_bounds__(kPrepareThreads) finish_kernel(const Segment s
       if (V > kSide) load_values(v);
       const int width = min(kSide, V - v);
       const float *const start = s.starts + (at * K + k0) * V + v, *const end = s.ends + (at * K + k0) * V + v;
-      round_rows(r.start, start, V, channels, width, thread);
-      round_rows(r.end, end, V, channels, width, thread);
-      if (gradient.dg)
-        for (int i = thread; i < channels * width; i += kPrepareThreads) at_end += r.from[kTokens - 1] * start[static_cast<int64_t>(i / width) * V + i % width] * end[static_cast<int64_t>(i / width) * V + i % width];
+      for (int i = thread; i < kSide * kSide; i += kPrepareThreads) {
+        const int key = i / kSide, c = i % kSide;
+        const bool valid = key < channels && c < width;
+        const float x = valid ? start[static_cast<int64_t>(key) * V + c] : 0.f, y = valid ? end[static_cast<int64_t>(key) * V + c] : 0.f;
+        r.start[key * P + c] = E(x);
+        r.end[key * P + c] = E(y);
+        met += x * y;
+      }
       wait_for<0>();
       __syncthreads();
 #pragma unroll
@@ -450,14 +412,25 @@ __global__ void __launch_bounds__(kPrepareThreads) finish_kernel(const Segment s
       if (gradient.dbeta && token < p.rows) gradient.dbeta[row + token * H] = dbeta[half];
     }
   }
+  at_end += r.from[kTokens - 1] * met;
   for (int step = 1; step < 32; step *= 2) at_end += __shfl_xor_sync(kAll, at_end, step);
   if (lane == 0) r.sums[warp] = at_end;
   __syncthreads();
-  if (!gradient.dg || thread) return;
-  float sum = r.sums[0] + r.sums[1] + r.sums[2] + r.sums[3];
-  for (int i = kTokens - 1; i >= 0; --i) {
-    sum += r.db[i];
-    if (i < p.rows) gradient.dg[row + i * H] = in.g[row + i * H] < -1e4f ? 0.f : sum;
+  if (!gradient.dg || warp) return;
+  // dg_t: what all b from t on get.
+  const int last = 2 * lane + 1;
+  float sum = r.db[last] + r.db[last - 1];
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const float after = __shfl_down_sync(kAll, sum, step);
+    if (lane + step < 32) sum += after;
+  }
+  const float end = (r.sums[0] + r.sums[1]) + (r.sums[2] + r.sums[3]), right = __shfl_down_sync(kAll, sum, 1);
+  const float dg[2] = {sum + end, (lane < 31 ? right : 0.f) + r.db[last] + end};
+#pragma unroll
+  for (int i = 0; i < 2; ++i) {
+    const int token = 2 * lane + i;
+    if (token < p.rows) gradient.dg[row + token * H] = in.g[row + token * H] < -1e4f ? 0.f : dg[i];
   }
 }
 

@@ -56,10 +56,10 @@ int64_t shared_memory() {
 bool covered(const Chunk& in, bool backward) {
   const int e = element_bytes(in), keys = padded_keys(in);
   const int64_t most = shared_memory();
-  if (static_cast<int64_t>(walk_shape(e, keys, 1, 1, in.g_width > 1).bytes()) > most) return false;
+  if (walk_shape(e, keys, 1, 1, in.g_width > 1, in.group > 1).bytes() > most) return false;
   if (2 * kChunkTokens * (72 * 4 + (round_up(in.d_k, 16) + 8) * e) + 768 > most) return false;   // prepare
   if (backward && (in.g_width > 1 || in.group != 1 || back_shape(e, keys, 1, 1).stage_bytes > most || 38400 + 8 * 64 * 72 * e > most)) return false;
-  return in.beta && in.batch > 0 && in.heads > 0 && in.group > 0 && in.d_k > 0 && in.d_k <= 256 && in.d_v > 0 && in.d_v <= 1024 &&
+  return in.beta && in.batch > 0 && in.heads > 0 && in.group > 0 && in.d_k > 0 && in.d_k <= 256 && in.d_v > 0 && in.d_v <= 32768 &&
          (in.g_width == 0 || in.g_width == 1 || in.g_width == in.d_k) && in.batch * in.heads <= 65535;
 }
 

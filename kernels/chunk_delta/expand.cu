@@ -1,5 +1,5 @@
 // The states of tokens inside chunks: from the state before a chunk and what its tokens write, S_t = exp(g_t) ∘ S_{t-1} + k_t w_t^T
-// in float32, a block a chunk and 64 columns of a head; and the norms from their parts.
+// in float32, a block a chunk and 64 columns of one or more heads; and the norms from their parts.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 
@@ -12,13 +12,13 @@ constexpr int kThreads = 256, kTokens = 64, kColumns = 64;
 
 // kWide: columns in fours. A thread has `kRows` rows of its columns.
 template <class E, int kRows, bool kWide>
-__global__ void __launch_bounds__(kThreads) expand_kernel(const Segment s) {
+__global__ void __launch_bounds__(kThreads) expand_kernel(const Segment s, const int heads_each) {
   extern __shared__ __align__(16) float shared[];
   __shared__ int64_t slots[kTokens];
   constexpr int kEach = kWide ? 4 : 1, kAcross = kColumns / kEach, kDown = kThreads / kAcross;
   const Chunk& in = s.in;
   const int K = static_cast<int>(in.d_k), V = static_cast<int>(in.d_v), thread = threadIdx.x;
-  const int64_t H = in.heads, bh = blockIdx.y, b = bh / H, h = bh % H, c = blockIdx.x;
+  const int64_t H = in.heads, c = blockIdx.x;
   const int64_t tokens = min(s.chunks * kTokens, in.positions - s.first * kTokens);
   const int64_t token = (s.first + c) * kTokens;
   const int rows = static_cast<int>(min(static_cast<int64_t>(kTokens), in.positions - token));
@@ -29,42 +29,45 @@ __global__ void __launch_bounds__(kThreads) expand_kernel(const Segment s) {
   }
   if (!__syncthreads_or(wanted)) return;
   const int first = static_cast<int>(blockIdx.z) * kColumns, width = min(kColumns, V - first);
-  const int64_t row = (b * in.positions + token) * H + h;
   float *const ks = shared, *const ws = ks + kTokens * K, *const gs = ws + kTokens * kColumns;
-  const int gates = static_cast<int>(in.g ? in.g_width : 0);
-  for (int i = thread; i < rows * K; i += kThreads) ks[i] = static_cast<float>(static_cast<const E*>(in.k)[(row + i / K * H) * K + i % K]);
-  for (int i = thread; i < rows * gates; i += kThreads) {
-    const float g = in.g[(row + i / gates * H) * gates + i % gates];
-    gs[i] = expf(g < -1e4f ? -1e4f : g);   // NaN passes
-  }
-  const float* const values = in.written ? in.written + row * V : s.values + ((b * tokens + c * kTokens) * H + h) * V;
-  for (int i = thread; i < rows * width; i += kThreads) ws[i / width * kColumns + i % width] = values[i / width * H * V + first + i % width];
-  __syncthreads();
-  const int column = thread % kAcross * kEach, down = thread / kAcross;
-  if (column >= width) return;
-  const float* const start = s.starts + (bh * s.chunks + c) * K * V + first + column;
-  float S[kRows][kEach];
+  const int gates = static_cast<int>(in.g ? in.g_width : 0), column = thread % kAcross * kEach, down = thread / kAcross;
+  const int64_t last = min(static_cast<int64_t>(blockIdx.y + 1) * heads_each, in.batch * H);
+  for (int64_t bh = static_cast<int64_t>(blockIdx.y) * heads_each; bh < last; ++bh) {
+    const int64_t b = bh / H, h = bh % H, row = (b * in.positions + token) * H + h;
+    __syncthreads();
+    for (int i = thread; i < rows * K; i += kThreads) ks[i] = static_cast<float>(static_cast<const E*>(in.k)[(row + i / K * H) * K + i % K]);
+    for (int i = thread; i < rows * gates; i += kThreads) {
+      const float g = in.g[(row + i / gates * H) * gates + i % gates];
+      gs[i] = expf(g < -1e4f ? -1e4f : g);   // NaN passes
+    }
+    const float* const values = in.written ? in.written + row * V : s.values + ((b * tokens + c * kTokens) * H + h) * V;
+    for (int i = thread; i < rows * width; i += kThreads) ws[i / width * kColumns + i % width] = values[i / width * H * V + first + i % width];
+    __syncthreads();
+    if (column >= width) continue;
+    const float* const start = s.starts + (bh * s.chunks + c) * K * V + first + column;
+    float S[kRows][kEach];
 #pragma unroll
-  for (int r = 0; r < kRows; ++r)
+    for (int r = 0; r < kRows; ++r)
 #pragma unroll
-    for (int e = 0; e < kEach; ++e) S[r][e] = r * kDown + down < K ? start[static_cast<int64_t>(r * kDown + down) * V + e] : 0.f;
-  for (int t = 0; t < rows; ++t) {
-    const int64_t slot = slots[t];
-    float* const to = in.kept + ((b * in.kept_count + slot) * H + h) * K * V + first + column;
-    float w[kEach];
+      for (int e = 0; e < kEach; ++e) S[r][e] = r * kDown + down < K ? start[static_cast<int64_t>(r * kDown + down) * V + e] : 0.f;
+    for (int t = 0; t < rows; ++t) {
+      const int64_t slot = slots[t];
+      float* const to = in.kept + ((b * in.kept_count + slot) * H + h) * K * V + first + column;
+      float w[kEach];
 #pragma unroll
-    for (int e = 0; e < kEach; ++e) w[e] = ws[t * kColumns + column + e];
-    const float whole = gates == 1 ? gs[t] : 1.f;
+      for (int e = 0; e < kEach; ++e) w[e] = ws[t * kColumns + column + e];
+      const float whole = gates == 1 ? gs[t] : 1.f;
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) {
-      const int i = r * kDown + down;
-      if (i >= K) continue;
-      const float decay = gates > 1 ? gs[t * gates + i] : whole, key = ks[t * K + i];
+      for (int r = 0; r < kRows; ++r) {
+        const int i = r * kDown + down;
+        if (i >= K) continue;
+        const float decay = gates > 1 ? gs[t * gates + i] : whole, key = ks[t * K + i];
 #pragma unroll
-      for (int e = 0; e < kEach; ++e) S[r][e] = decay * S[r][e] + key * w[e];
-      if (slot < 0) continue;
-      if constexpr (kWide) __stcs(reinterpret_cast<float4*>(to + static_cast<int64_t>(i) * V), make_float4(S[r][0], S[r][1], S[r][2], S[r][3]));
-      else __stcs(to + static_cast<int64_t>(i) * V, S[r][0]);
+        for (int e = 0; e < kEach; ++e) S[r][e] = decay * S[r][e] + key * w[e];
+        if (slot < 0) continue;
+        if constexpr (kWide) __stcs(reinterpret_cast<float4*>(to + static_cast<int64_t>(i) * V), make_float4(S[r][0], S[r][1], S[r][2], S[r][3]));
+        else __stcs(to + static_cast<int64_t>(i) * V, S[r][0]);
+      }
     }
   }
 }
@@ -74,8 +77,12 @@ const char* expand_case(const Segment& s, cudaStream_t stream) {
   const size_t bytes = static_cast<size_t>(kTokens) * (s.in.d_k + kColumns + (s.in.g ? s.in.g_width : 0)) * sizeof(float);
   const cudaError_t e = cudaFuncSetAttribute(expand_kernel<E, kRows, kWide>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
   if (e != cudaSuccess) return sentence(e);
-  const dim3 grid(static_cast<unsigned>(s.chunks), static_cast<unsigned>(s.in.batch * s.in.heads), static_cast<unsigned>((s.in.d_v + kColumns - 1) / kColumns));
-  expand_kernel<E, kRows, kWide><<<grid, kThreads, bytes, stream>>>(s);
+  // Most chunks may have nothing to do: about as many blocks as are resident at once, each with several heads.
+  const int64_t heads = s.in.batch * s.in.heads, columns = (s.in.d_v + kColumns - 1) / kColumns;
+  int64_t each = s.chunks * heads * columns / 1024;
+  each = each < 1 ? 1 : each > heads ? heads : each;
+  const dim3 grid(static_cast<unsigned>(s.chunks), static_cast<unsigned>((heads + each - 1) / each), static_cast<unsigned>(columns));
+  expand_kernel<E, kRows, kWide><<<grid, kThreads, bytes, stream>>>(s, static_cast<int>(each));
   return sentence(cudaGetLastError());
 }
 

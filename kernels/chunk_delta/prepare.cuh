@@ -19,9 +19,16 @@ __device__ __forceinline__ void invert(const float* L, float* M, int warp, int l
     const int column = lane & 15;
 #pragma unroll
     for (int i = 0; i < 16; ++i) {
-      float sum = 0.f;
+      float part[4] = {};                               // four sums, since each addition waits for the one before
 #pragma unroll
-      for (int m = 0; m < i; ++m) sum += at[i * kPitch + m] * x[m];
+      for (int m = 0; m < i; m += 4) {
+        const float4 l = *reinterpret_cast<const float4*>(at + i * kPitch + m);
+        part[0] += l.x * x[m];
+        if (m + 1 < i) part[1] += l.y * x[m + 1];
+        if (m + 2 < i) part[2] += l.z * x[m + 2];
+        if (m + 3 < i) part[3] += l.w * x[m + 3];
+      }
+      const float sum = (part[0] + part[1]) + (part[2] + part[3]);
       x[i] = i == column ? 1.f : i < column ? 0.f : -sum;
     }
     if (lane < 16)
@@ -45,15 +52,13 @@ __device__ __forceinline__ void invert(const float* L, float* M, int warp, int l
       for (int m = 0; m < i; ++m) {
         Accurate::B b[2];
         Accurate::b_columns(b, L + row * 16 * kPitch + (warp + m) * 16, kPitch, lane);
-        Accurate::product(sum[0], column[m], b[0]);
-        Accurate::product(sum[1], column[m], b[1]);
+        Accurate::products<2>(sum, column[m], b);
       }
       const Accurate::A a = Accurate::a_of(sum[0], sum[1]);
       Accurate::B b[2];
       Accurate::b_columns(b, M + row * 16 * (kPitch + 1), kPitch, lane);
       float n[2][4] = {};
-      Accurate::product(n[0], a, b[0]);
-      Accurate::product(n[1], a, b[1]);
+      Accurate::products<2>(n, a, b);
 #pragma unroll
       for (int j = 0; j < 4; ++j) n[0][j] = -n[0][j], n[1][j] = -n[1][j];
       if (i < 3) column[i] = Accurate::a_of(n[0], n[1]);
@@ -82,34 +87,6 @@ __device__ __forceinline__ void store_solve(char* to, const float* M, const floa
   }
 }
 
-// The implied pattern of a chunk's own tokens, rows of warp: A T.
-__device__ __forceinline__ void store_pattern(float* to, const float (&a)[8][4], const float* M, const float* beta, int warp, int lane) {
-  float p[8][4] = {};
-#pragma unroll
-  for (int m = 0; m < 4; ++m) {
-    if (m > warp) continue;
-    const Accurate::A left = Accurate::a_of(a[2 * m], a[2 * m + 1]);
-#pragma unroll
-    for (int s = 0; s < 4; ++s) {
-      if (s > m) continue;
-      Accurate::B b[2];
-      Accurate::b_rows(b, M + m * 16 * kPitch + s * 16, kPitch, lane);
-      Accurate::product(p[2 * s], left, b[0]);
-      Accurate::product(p[2 * s + 1], left, b[1]);
-    }
-  }
-#pragma unroll
-  for (int n = 0; n < 8; ++n) {
-    const int t = warp * 16 + (lane >> 2), column = n * 8 + (lane & 3) * 2;
-    const float2 b = *reinterpret_cast<const float2*>(beta + column);
-    float2* up = reinterpret_cast<float2*>(to + t * kTokens + column);
-    float2* down = reinterpret_cast<float2*>(to + (t + 8) * kTokens + column);
-    const bool first = column <= t, second = column + 1 <= t, third = column <= t + 8, fourth = column + 1 <= t + 8;
-    *up = make_float2(first ? p[n][0] * b.x : 0.f, second ? p[n][1] * b.y : 0.f);
-    *down = make_float2(third ? p[n][2] * b.x : 0.f, fourth ? p[n][3] * b.y : 0.f);
-  }
-}
-
 struct Place {
   int64_t b, h, bh, chunk, first_token;
   int rows;                            // tokens of the chunk
@@ -126,12 +103,30 @@ __device__ __forceinline__ Place place_of(const Segment& s) {
   return p;
 }
 
+template <class N>
+__device__ __forceinline__ float decay_of(float x) {
+  return N::kExact ? expf(x) : __expf(x);
+}
+
 __device__ __forceinline__ float bounded(float g) { return g < -1e4f ? -1e4f : g; }   // NaN passes
 
-// A of one query head from its products, and with it the pattern.
-template <class N>
-__device__ __forceinline__ void store_scores(const Segment& s, const Place& p, int64_t at, int m, float (&c)[8][4], const float* M, const float* beta, int warp, int lane) {
-  const int64_t group = s.in.group, head = p.h * group + m, chunks = (s.in.positions + kTokens - 1) / kTokens;
+// Sums of g up to each of 64 tokens, by one warp.
+__device__ __forceinline__ void sum_decays(double* sums, const float* g, int64_t stride, int rows, int lane) {
+  const int t = 2 * lane;
+  const double x = t < rows ? static_cast<double>(bounded(g[t * stride])) : 0., y = t + 1 < rows ? static_cast<double>(bounded(g[(t + 1) * stride])) : 0.;
+  double sum = x + y;
+#pragma unroll
+  for (int step = 1; step < 32; step *= 2) {
+    const double before = __shfl_up_sync(kAll, sum, step);
+    if (lane >= step) sum += before;
+  }
+  const double left = __shfl_up_sync(kAll, sum, 1);
+  sums[t] = (lane ? left : 0.) + x;
+  sums[t + 1] = sum;
+}
+
+// A of one query head from its products.
+__device__ __forceinline__ void finish_scores(const Segment& s, float (&c)[8][4], int warp, int lane) {
   const int t = warp * 16 + (lane >> 2);
   const float scale = static_cast<float>(s.in.scale);
 #pragma unroll
@@ -141,14 +136,44 @@ __device__ __forceinline__ void store_scores(const Segment& s, const Place& p, i
       const int column = n * 8 + (lane & 3) * 2 + (j & 1);
       c[n][j] = column <= t + (j / 2) * 8 ? c[n][j] * scale : 0.f;
     }
-  if (s.in.z || s.backward) {
-    char* const to = static_cast<char*>(s.scores) + (at * group + m) * kBlocks * N::kBlock;
+}
+
+template <class N>
+__device__ __forceinline__ void store_scores(const Segment& s, int64_t at, int m, float (&c)[8][4], int warp, int lane) {
+  finish_scores(s, c, warp, lane);
+  char* const to = static_cast<char*>(s.scores) + (at * s.in.group + m) * kBlocks * N::kBlock;
 #pragma unroll
-    for (int block = 0; block < 4; ++block)
-      if (block <= warp) N::store_block(to + block_at(warp, block) * N::kBlock, c[2 * block], c[2 * block + 1], lane);
+  for (int block = 0; block < 4; ++block)
+    if (block <= warp) N::store_block(to + block_at(warp, block) * N::kBlock, c[2 * block], c[2 * block + 1], lane);
+}
+
+// The implied pattern of a chunk's own tokens, rows of warp: A T.
+__device__ __forceinline__ void store_pattern(const Segment& s, const Place& p, int head, const float (&a)[8][4], const float* M, const float* beta, int warp, int lane) {
+  const int64_t group = s.in.group, chunks = (s.in.positions + kTokens - 1) / kTokens;
+  float* const to = s.in.pattern + ((p.bh * group + head) * chunks + s.first + p.chunk) * kTokens * kTokens;
+  float x[8][4] = {};
+#pragma unroll
+  for (int m = 0; m < 4; ++m) {
+    if (m > warp) continue;
+    const Accurate::A left = Accurate::a_of(a[2 * m], a[2 * m + 1]);
+#pragma unroll
+    for (int n = 0; n < 4; ++n) {
+      if (n > m) continue;
+      Accurate::B b[2];
+      Accurate::b_rows(b, M + m * 16 * kPitch + n * 16, kPitch, lane);
+      Accurate::products<2>(x + 2 * n, left, b);
+    }
   }
-  if (s.in.pattern)
-    store_pattern(s.in.pattern + ((p.b * s.in.heads * group + head) * chunks + s.first + p.chunk) * kTokens * kTokens, c, M, beta, warp, lane);
+#pragma unroll
+  for (int n = 0; n < 8; ++n) {
+    const int t = warp * 16 + (lane >> 2), column = n * 8 + (lane & 3) * 2;
+    const float2 b = *reinterpret_cast<const float2*>(beta + column);
+    float2* up = reinterpret_cast<float2*>(to + t * kTokens + column);
+    float2* down = reinterpret_cast<float2*>(to + (t + 8) * kTokens + column);
+    const bool first = column <= t, second = column + 1 <= t, third = column <= t + 8, fourth = column + 1 <= t + 8;
+    *up = make_float2(first ? x[n][0] * b.x : 0.f, second ? x[n][1] * b.y : 0.f);
+    *down = make_float2(third ? x[n][2] * b.x : 0.f, fourth ? x[n][3] * b.y : 0.f);
+  }
 }
 
 // No decay, or a number a token.
@@ -159,11 +184,12 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_plain(const Segment s
   const Chunk& in = s.in;
   const int K = static_cast<int>(in.d_k), columns = (K + 15) / 16 * 16, pitch = columns + 8, group = static_cast<int>(in.group);
   float* const L = reinterpret_cast<float*>(shared);
-  float* const M = L + kTokens * kPitch;
-  double* const sums = reinterpret_cast<double*>(M + kTokens * kPitch);
+  double* const sums = reinterpret_cast<double*>(L + kTokens * kPitch);
   float* const beta = reinterpret_cast<float*>(sums + kTokens);
   E* const ks = reinterpret_cast<E*>(beta + kTokens);
   E* const qs = ks + kTokens * pitch;
+  // The inverse comes where keys and queries were, unless these are read again.
+  float* const M = reinterpret_cast<float*>(in.pattern ? qs + kTokens * pitch : ks);
   const Place p = place_of(s);
   const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
   const int64_t row = (p.b * in.positions + p.first_token) * in.heads + p.h;
@@ -177,19 +203,7 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_plain(const Segment s
   };
   if (read) load_queries(0);
   if (thread < kTokens) beta[thread] = thread < p.rows ? in.beta[row + thread * in.heads] : 0.f;
-  if (in.g && warp == 2) {
-    const int t = 2 * lane;
-    const double x = t < p.rows ? static_cast<double>(bounded(in.g[row + t * in.heads])) : 0., y = t + 1 < p.rows ? static_cast<double>(bounded(in.g[row + (t + 1) * in.heads])) : 0.;
-    double sum = x + y;
-#pragma unroll
-    for (int step = 1; step < 32; step *= 2) {
-      const double before = __shfl_up_sync(kAll, sum, step);
-      if (lane >= step) sum += before;
-    }
-    const double left = __shfl_up_sync(kAll, sum, 1);
-    sums[t] = (lane ? left : 0.) + x;
-    sums[t + 1] = sum;
-  }
+  if (in.g && warp == 2) sum_decays(sums, in.g + row, in.heads, p.rows, lane);
   if (read) wait_for<1>(); else wait_for<0>();
   __syncthreads();
   const int64_t at = p.bh * s.chunks + p.chunk;
@@ -200,6 +214,15 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_plain(const Segment s
   const int t = warp * 16 + (lane >> 2);
   double bt[2] = {};
   if (in.g) bt[0] = sums[t], bt[1] = sums[t + 8];
+  float decay[8][4];                                    // exp(b_t - b_s) of this thread's s <= t
+  if (in.g)
+#pragma unroll
+    for (int n = 0; n < 8; ++n)
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const int column = n * 8 + (lane & 3) * 2 + (j & 1);
+        decay[n][j] = n / 2 <= warp && column <= t + (j / 2) * 8 ? decay_of<N>(static_cast<float>(bt[j / 2] - sums[column])) : 0.f;
+      }
   // Rows of `from` times all keys up to them, with the decay between the two.
   auto scores = [&](float (&c)[8][4], const E* from) {
 #pragma unroll
@@ -213,20 +236,14 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_plain(const Segment s
         if (block > warp) continue;
         typename N::B b[2];
         N::b_columns(b, ks + block * 16 * pitch + k, pitch, lane);
-        N::product(c[2 * block], a, b[0]);
-        N::product(c[2 * block + 1], a, b[1]);
+        N::template products<2>(c + 2 * block, a, b);
       }
     }
     if (!in.g) return;
 #pragma unroll
-    for (int n = 0; n < 8; ++n) {
-      if (n / 2 > warp) continue;
+    for (int n = 0; n < 8; ++n)
 #pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const int column = n * 8 + (lane & 3) * 2 + (j & 1);
-        if (column <= t + (j / 2) * 8) c[n][j] *= expf(static_cast<float>(bt[j / 2] - sums[column]));
-      }
-    }
+      for (int j = 0; j < 4; ++j) c[n][j] *= decay[n][j];
   };
   {
     float c[8][4];
@@ -240,28 +257,35 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_plain(const Segment s
       *reinterpret_cast<float2*>(L + (t + 8) * kPitch + column) = make_float2(column < t + 8 ? down * c[n][2] : 0.f, column + 1 < t + 8 ? down * c[n][3] : 0.f);
     }
   }
-  __syncwarp();
+  auto each_head = [&](bool again, auto use) {
+    for (int m = 0; m < group; ++m) {
+      if (m || again) {
+        __syncthreads();
+        load_queries(m);
+      }
+      wait_for<0>();
+      __syncthreads();
+      float c[8][4];
+      scores(c, qs);
+      use(m, c);
+    }
+  };
+  if (read) each_head(false, [&](int m, float (&c)[8][4]) { store_scores<N>(s, at, m, c, warp, lane); });
+  __syncthreads();
   invert(L, M, warp, lane);
   store_solve<N>(static_cast<char*>(s.solve) + at * kBlocks * N::kBlock, M, beta, warp, lane);
   if (s.bare) store_solve<N>(static_cast<char*>(s.bare) + at * kBlocks * N::kBlock, M, nullptr, warp, lane);
-  if (!read) return;
-  for (int m = 0; m < group; ++m) {
-    if (m) {
-      __syncthreads();
-      load_queries(m);
-    }
-    wait_for<0>();
-    __syncthreads();
-    float c[8][4];
-    scores(c, qs);
-    store_scores<N>(s, p, at, m, c, M, beta, warp, lane);
-  }
+  if (in.pattern) each_head(true, [&](int m, float (&c)[8][4]) {
+    finish_scores(s, c, warp, lane);
+    store_pattern(s, p, m, c, M, beta, warp, lane);
+  });
 }
 
 template <class N>
 size_t prepare_bytes(const Chunk& in) {
   const int pitch = static_cast<int>(round_up(in.d_k, 16)) + 8;
-  return 2 * kTokens * kPitch * sizeof(float) + kTokens * (sizeof(double) + sizeof(float)) + 2 * kTokens * pitch * sizeof(typename N::Element);
+  const size_t matrix = kTokens * kPitch * sizeof(float), tiles = 2 * kTokens * pitch * sizeof(typename N::Element);
+  return matrix + kTokens * (sizeof(double) + sizeof(float)) + (in.pattern ? tiles + matrix : tiles > matrix ? tiles : matrix);
 }
 
 template <class N>

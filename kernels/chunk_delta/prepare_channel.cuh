@@ -12,15 +12,10 @@ namespace microtome::kernels::delta {
 
 constexpr int kChannels = 32, kChannelPitch = kChannels + 8;
 
-template <class N>
-__device__ __forceinline__ float decay_of(float x) {
-  return N::kExact ? expf(x) : __expf(x);
-}
-
 __device__ __forceinline__ float2 pair_at(const float* p) { return *reinterpret_cast<const float2*>(p); }
 
 template <class N>
-__global__ void __launch_bounds__(kPrepareThreads) prepare_channel(const Segment s) {
+__global__ void __launch_bounds__(kPrepareThreads, 3) prepare_channel(const Segment s) {
   using E = typename N::Element;
   extern __shared__ __align__(16) char shared[];
   const Chunk& in = s.in;
@@ -28,8 +23,10 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_channel(const Segment
   constexpr int kSize = kTokens * kChannelPitch;
   float* const beta = reinterpret_cast<float*>(shared);
   float* const totals = beta + kTokens;                 // [4][kChannels]: sums of g over a block
+  // Keys and queries times exp of the sum of g from their block's start to them; keys times the inverse of that, and times exp of
+  // the sum from them to their block's end.
   float* const ks = totals + 4 * kChannels;
-  float *const qs = ks + kSize, *const gs = qs + kSize, *const ahead = gs + kSize, *const behind = ahead + kSize;
+  float *const qs = ks + kSize, *const inverse = qs + kSize, *const behind = inverse + kSize;
   // With one query head the matrices come when the channels are through.
   float* const L = group == 1 ? ks : behind + kSize;
   float* const M = L + kTokens * kPitch;
@@ -44,63 +41,61 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_channel(const Segment
     float kk[8][4] = {}, qk[8][4] = {};
     for (int first = 0; first < K; first += kChannels) {
       __syncthreads();
-      for (int i = thread; i < kTokens * kChannels; i += kPrepareThreads) {
-        const int token = i / kChannels, c = i % kChannels;
-        const bool valid = token < p.rows && first + c < K;
-        const int64_t from = (row + token * in.heads) * K + first + c, q_from = ((row + token * in.heads) * group + m) * K + first + c;
-        ks[token * kChannelPitch + c] = valid ? static_cast<float>(static_cast<const E*>(in.k)[from]) : 0.f;
-        qs[token * kChannelPitch + c] = valid && read ? static_cast<float>(static_cast<const E*>(in.q)[q_from]) : 0.f;
-        gs[token * kChannelPitch + c] = valid ? bounded(in.g[from]) : 0.f;
-      }
-      __syncthreads();
+      const int channel = first + lane;
       bool narrow;
       {
-        // A thread a block and channel: sums up to a token (with it) and after it.
-        float* const g = gs + warp * 16 * kChannelPitch + lane;
-        float sum = 0.f, size = 0.f;
+        // A thread a block of tokens and channel.
+        float g[16], k[16], q[16];
 #pragma unroll
         for (int i = 0; i < 16; ++i) {
-          sum += g[i * kChannelPitch];
-          size += fabsf(g[i * kChannelPitch]);
-          ahead[(warp * 16 + i) * kChannelPitch + lane] = sum;
+          const int64_t token = row + (warp * 16 + i) * in.heads;
+          const bool valid = warp * 16 + i < p.rows && channel < K;
+          g[i] = valid ? bounded(in.g[token * K + channel]) : 0.f;
+          k[i] = valid ? static_cast<float>(static_cast<const E*>(in.k)[token * K + channel]) : 0.f;
+          q[i] = valid && read ? static_cast<float>(static_cast<const E*>(in.q)[(token * group + m) * K + channel]) : 0.f;
+        }
+        float sum = 0.f, size = 0.f;
+        const int place = warp * 16 * kChannelPitch + lane;
+#pragma unroll
+        for (int i = 0; i < 16; ++i) {
+          sum += g[i];
+          size += fabsf(g[i]);
+          const float decay = decay_of<N>(sum);
+          ks[place + i * kChannelPitch] = k[i] * decay;
+          qs[place + i * kChannelPitch] = q[i] * decay;
+          inverse[place + i * kChannelPitch] = k[i] * decay_of<N>(-sum);
         }
         totals[warp * kChannels + lane] = sum;
         sum = 0.f;
 #pragma unroll
         for (int i = 15; i >= 0; --i) {
-          behind[(warp * 16 + i) * kChannelPitch + lane] = sum;
-          sum += g[i * kChannelPitch];
+          behind[place + i * kChannelPitch] = k[i] * decay_of<N>(sum);
+          sum += g[i];
         }
         narrow = __all_sync(kAll, size <= N::kRange);
       }
       __syncthreads();
-      // Keys and queries with their decays, a thread two channels of a token.
-      for (int i = thread; i < kTokens * kChannels / 2; i += kPrepareThreads) {
-        const int token = i / (kChannels / 2), c = i % (kChannels / 2) * 2, block = token / 16;
-        if (first + c >= K) continue;
-        float2 from = pair_at(ahead + token * kChannelPitch + c), to = pair_at(behind + token * kChannelPitch + c);
+      {
+        float before = 0.f, after = 0.f;
+#pragma unroll
         for (int n = 0; n < 4; ++n) {
-          const float2 total = pair_at(totals + n * kChannels + c);
-          if (n < block) from.x += total.x, from.y += total.y;
-          if (n > block) to.x += total.x, to.y += total.y;
+          const float total = totals[n * kChannels + lane];
+          if (n < warp) before += total;
+          if (n > warp) after += total;
         }
-        from.x = decay_of<N>(from.x), from.y = decay_of<N>(from.y);
-        const bool both = first + c + 1 < K;
-        if (m == 0) {
-          to.x = decay_of<N>(to.x), to.y = decay_of<N>(to.y);
-          const float2 k = pair_at(ks + token * kChannelPitch + c);
-          const int64_t place = (at * kTokens + token) * K + first + c;
-          N::store_pair(static_cast<E*>(s.k_from) + place, k.x * from.x, k.y * from.y, both);
-          N::store_pair(static_cast<E*>(s.k_to) + place, k.x * to.x, k.y * to.y, both);
-        }
-        if (in.z) {
-          const float2 q = pair_at(qs + token * kChannelPitch + c);
-          N::store_pair(static_cast<E*>(s.q_from) + ((at * group + m) * kTokens + token) * K + first + c, q.x * from.x, q.y * from.y, both);
-        }
-      }
-      if (m == 0 && thread < kChannels && first + thread < K) {
-        const float all = (totals[thread] + totals[kChannels + thread]) + (totals[2 * kChannels + thread] + totals[3 * kChannels + thread]);
-        s.decays[at * K + first + thread] = expf(all);
+        if (m == 0 && warp == 0 && channel < K) s.decays[at * K + channel] = expf(totals[lane] + after);
+        before = decay_of<N>(before), after = decay_of<N>(after);
+        if (channel < K)
+#pragma unroll
+          for (int i = 0; i < 16; ++i) {
+            const int place = (warp * 16 + i) * kChannelPitch + lane;
+            const int64_t token = at * kTokens + warp * 16 + i;
+            if (m == 0) {
+              static_cast<E*>(s.k_from)[token * K + channel] = E(ks[place] * before);
+              static_cast<E*>(s.k_to)[token * K + channel] = E(behind[place] * after);
+            }
+            if (in.z) static_cast<E*>(s.q_from)[((at * group + m) * kTokens + warp * 16 + i) * K + channel] = E(qs[place] * before);
+          }
       }
 #pragma unroll 1
       for (int k = 0; k < kChannels; k += 16) {
@@ -110,11 +105,9 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_channel(const Segment
 #pragma unroll
           for (int half = 0; half < 2; ++half) {
             const int place = (t + 8 * half) * kChannelPitch + k + 8 * n + pair;
-            float2 f = pair_at(ahead + place);
-            f.x = decay_of<N>(f.x), f.y = decay_of<N>(f.y);
             const float2 key = pair_at(ks + place), query = pair_at(qs + place);
-            left[0][n][2 * half] = key.x * f.x, left[0][n][2 * half + 1] = key.y * f.y;
-            left[1][n][2 * half] = query.x * f.x, left[1][n][2 * half + 1] = query.y * f.y;
+            left[0][n][2 * half] = key.x, left[0][n][2 * half + 1] = key.y;
+            left[1][n][2 * half] = query.x, left[1][n][2 * half + 1] = query.y;
           }
         const typename N::A a = N::a_of(left[0][0], left[0][1]), aq = N::a_of(left[1][0], left[1][1]);
 #pragma unroll
@@ -128,21 +121,21 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_channel(const Segment
               between[half].x += total.x, between[half].y += total.y;
             }
 #pragma unroll
+          for (int half = 0; half < 2; ++half) between[half].x = decay_of<N>(between[half].x), between[half].y = decay_of<N>(between[half].y);
+          typename N::B b[2];
+#pragma unroll
           for (int n = 0; n < 2; ++n) {
             float2 right[2];
 #pragma unroll
             for (int half = 0; half < 2; ++half) {
               const int place = (block * 16 + 8 * n + (lane >> 2)) * kChannelPitch + k + 8 * half + pair;
-              float2 f = pair_at((block == warp ? ahead : behind) + place);
-              if (block == warp) f.x = -f.x, f.y = -f.y;
-              else f.x += between[half].x, f.y += between[half].y;
-              const float2 key = pair_at(ks + place);
-              right[half] = make_float2(key.x * decay_of<N>(f.x), key.y * decay_of<N>(f.y));
+              right[half] = pair_at((block == warp ? inverse : behind) + place);
+              right[half].x *= between[half].x, right[half].y *= between[half].y;
             }
-            const typename N::B b = N::b_of(right[0], right[1]);
-            if (m == 0) N::product(kk[2 * block + n], a, b);
-            if (read) N::product(qk[2 * block + n], aq, b);
+            b[n] = N::b_of(right[0], right[1]);
           }
+          if (m == 0) N::template products<2>(kk + 2 * block, a, b);
+          if (read) N::template products<2>(qk + 2 * block, aq, b);
         }
       }
       if (!narrow) {
@@ -157,12 +150,13 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_channel(const Segment
               const int to = t + (j / 2) * 8, from = block * 16 + n * 8 + pair + (j & 1);
               if (from > to) continue;
               float sum_k = 0.f, sum_q = 0.f;
-              for (int c = 0; c < kChannels; ++c) {
+              for (int c = first; c < min(first + kChannels, K); ++c) {
+                if (to >= p.rows) break;
                 float g = 0.f;
-                for (int i = from + 1; i <= to; ++i) g += gs[i * kChannelPitch + c];
-                const float key = ks[from * kChannelPitch + c] * decay_of<N>(g);
-                sum_k += ks[to * kChannelPitch + c] * key;
-                sum_q += qs[to * kChannelPitch + c] * key;
+                for (int i = from + 1; i <= to; ++i) g += bounded(in.g[(row + i * in.heads) * K + c]);
+                const float key = static_cast<float>(static_cast<const E*>(in.k)[(row + from * in.heads) * K + c]) * decay_of<N>(g);
+                sum_k += static_cast<float>(static_cast<const E*>(in.k)[(row + to * in.heads) * K + c]) * key;
+                if (read) sum_q += static_cast<float>(static_cast<const E*>(in.q)[((row + to * in.heads) * group + m) * K + c]) * key;
               }
               kk[2 * block + n][j] += sum_k;
               qk[2 * block + n][j] += sum_q;
@@ -184,13 +178,15 @@ __global__ void __launch_bounds__(kPrepareThreads) prepare_channel(const Segment
       invert(L, M, warp, lane);
       store_solve<N>(static_cast<char*>(s.solve) + at * kBlocks * N::kBlock, M, beta, warp, lane);
     }
-    if (read) store_scores<N>(s, p, at, m, qk, M, beta, warp, lane);
+    if (!read) continue;
+    store_scores<N>(s, at, m, qk, warp, lane);
+    if (in.pattern) store_pattern(s, p, m, qk, M, beta, warp, lane);
   }
 }
 
 template <class N>
 const char* prepare_channel_case(const Segment& s, cudaStream_t stream) {
-  const size_t tiles = 5 * kTokens * kChannelPitch * sizeof(float), matrices = 2 * kTokens * kPitch * sizeof(float);
+  const size_t tiles = 4 * kTokens * kChannelPitch * sizeof(float), matrices = 2 * kTokens * kPitch * sizeof(float);
   const size_t bytes = (kTokens + 4 * kChannels) * sizeof(float) + (s.in.group == 1 ? (tiles > matrices ? tiles : matrices) : tiles + matrices);
   const cudaError_t e = cudaFuncSetAttribute(prepare_channel<N>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes));
   if (e != cudaSuccess) return sentence(e);

@@ -103,6 +103,14 @@ struct Half {
   }
   static __device__ __forceinline__ void product(float (&c)[4], const A& a, const B& b);
 
+  // c[n] += a b[n] for first <= n < last.
+  template <int kCount>
+  static __device__ __forceinline__ void products(float (*c)[4], const A& a, const B (&b)[kCount], int first = 0, int last = kCount) {
+#pragma unroll
+    for (int n = 0; n < kCount; ++n)
+      if (n >= first && n < last) product(c[n], a, b[n]);
+  }
+
   // x, y [16 x 8 each] = the transpose of 16 rows of 16.
   static __device__ __forceinline__ void load_turned(float (&x)[4], float (&y)[4], const T* p, int pitch, int lane) {
     uint32_t r[4];
@@ -177,10 +185,14 @@ struct Single {
     asm("cvt.rna.tf32.f32 %0, %1;\n" : "=r"(r) : "f"(x));
     return r;
   }
+  // x = high + low up to 2^-22 |x|, by integer operations, which are four times as fast as conversions. NaN stays in low.
+  static __device__ __forceinline__ void parts_of(float x, uint32_t& high, uint32_t& low) {
+    high = (__float_as_uint(x) + 0x1000u) & 0xffffe000u;
+    low = __float_as_uint(x - __uint_as_float(high)) & 0xffffe000u;
+  }
   static __device__ __forceinline__ void split(A& a, int step, int place, float x) {
-    const uint32_t high = tf32(x);
-    a.r[step][0][place] = high;
-    if constexpr (kExact) a.r[step][1][place] = tf32(x - __uint_as_float(high));
+    if constexpr (kExact) parts_of(x, a.r[step][0][place], a.r[step][1][place]);
+    else a.r[step][0][place] = tf32(x);
   }
   static __device__ __forceinline__ A a_of(const float (&x)[4], const float (&y)[4]) {
     A a;
@@ -238,17 +250,36 @@ struct Single {
     asm("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};\n"
                  : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]) : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   }
-  static __device__ __forceinline__ void product(float (&c)[4], const A& a, const B& b) {
+  // Term after term over all tiles: the terms of one tile wait for one another.
+  template <int kCount>
+  static __device__ __forceinline__ void products(float (*c)[4], const A& a, const B (&b)[kCount], int first = 0, int last = kCount) {
 #pragma unroll
     for (int step = 0; step < 2; ++step) {
-      const uint32_t h0 = tf32(b.r[step][0]), h1 = tf32(b.r[step][1]);
+      uint32_t high[kCount][2], low[kCount][2];
+#pragma unroll
+      for (int n = 0; n < kCount; ++n)
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+          if (n < first || n >= last) continue;
+          if constexpr (kExact) parts_of(b[n].r[step][i], high[n][i], low[n][i]);
+          else high[n][i] = tf32(b[n].r[step][i]);
+        }
       if constexpr (kExact) {
-        const uint32_t l0 = tf32(b.r[step][0] - __uint_as_float(h0)), l1 = tf32(b.r[step][1] - __uint_as_float(h1));
-        multiply(c, a.r[step][1], h0, h1);
-        multiply(c, a.r[step][0], l0, l1);
+#pragma unroll
+        for (int n = 0; n < kCount; ++n)
+          if (n >= first && n < last) multiply(c[n], a.r[step][1], high[n][0], high[n][1]);
+#pragma unroll
+        for (int n = 0; n < kCount; ++n)
+          if (n >= first && n < last) multiply(c[n], a.r[step][0], low[n][0], low[n][1]);
       }
-      multiply(c, a.r[step][0], h0, h1);
+#pragma unroll
+      for (int n = 0; n < kCount; ++n)
+        if (n >= first && n < last) multiply(c[n], a.r[step][0], high[n][0], high[n][1]);
     }
+  }
+  static __device__ __forceinline__ void product(float (&c)[4], const A& a, const B& b) {
+    const B one[1] = {b};
+    products<1>(&c, a, one);
   }
   static __device__ __forceinline__ void load_turned(float (&x)[4], float (&y)[4], const float* p, int pitch, int lane) {
     const float* from = p + (lane & 3) * 2 * pitch + (lane >> 2);
@@ -316,9 +347,53 @@ __device__ __forceinline__ void copy_bytes(void* to, const void* from, int bytes
   for (int i = thread * 16; i < bytes; i += threads * 16) copy16(static_cast<char*>(to) + i, static_cast<const char*>(from) + i, true);
 }
 
+// Products of a warp's 16 rows with 64 x 64 tiles in shared memory.
+// c += a R^T, R 64 rows of which `rows` is the place of 16 columns.
+template <class N>
+__device__ __forceinline__ void times_columns(float (&c)[8][4], const typename N::A& a, const typename N::Element* rows, int pitch, int lane) {
+  typename N::B b[8];
+#pragma unroll
+  for (int n = 0; n < 4; ++n) N::b_columns(*reinterpret_cast<typename N::B(*)[2]>(b + 2 * n), rows + n * 16 * pitch, pitch, lane);
+  N::template products<8>(c, a, b);
+}
+// c += a R, R 16 rows.
+template <class N, int kTiles>
+__device__ __forceinline__ void times_rows(float (*c)[4], const typename N::A& a, const typename N::Element* rows, int pitch, int lane) {
+  constexpr int kTogether = kTiles < 8 ? kTiles : 8;
+#pragma unroll
+  for (int i = 0; i < kTiles; i += kTogether) {
+    typename N::B b[kTogether];
+#pragma unroll
+    for (int n = 0; n < kTogether / 2; ++n) N::b_rows(*reinterpret_cast<typename N::B(*)[2]>(b + 2 * n), rows + i * 8 + n * 16, pitch, lane);
+    N::template products<kTogether>(c + i, a, b);
+  }
+}
 // Blocks (t, s), s <= t, of a lower triangular 64 x 64 matrix in fragment order.
 __host__ __device__ constexpr int block_at(int t, int s) { return t * (t + 1) / 2 + s; }
 constexpr int kBlocks = 10;
 constexpr int kTokens = 64;
+
+// c += x R^T, x as left sides, R lower triangular in fragment order.
+template <class N>
+__device__ __forceinline__ void times_triangle(float (&c)[8][4], const typename N::A (&x)[4], const char* triangle, int lane) {
+#pragma unroll
+  for (int m = 0; m < 4; ++m) {
+    typename N::B b[8];
+#pragma unroll
+    for (int t = m; t < 4; ++t) N::load_block(*reinterpret_cast<typename N::B(*)[2]>(b + 2 * t), triangle + block_at(t, m) * N::kBlock, lane);
+    N::template products<8>(c, x[m], b, 2 * m);
+  }
+}
+// c += x R.
+template <class N>
+__device__ __forceinline__ void times_triangle_turned(float (&c)[8][4], const typename N::A (&x)[4], const char* triangle, int lane) {
+#pragma unroll
+  for (int t = 3; t >= 0; --t) {
+    typename N::B b[8];
+#pragma unroll
+    for (int m = 0; m <= t; ++m) N::load_block_turned(*reinterpret_cast<typename N::B(*)[2]>(b + 2 * m), triangle + block_at(t, m) * N::kBlock, lane);
+    N::template products<8>(c, x[t], b, 0, 2 * t + 2);
+  }
+}
 
 }  // namespace microtome::kernels::delta

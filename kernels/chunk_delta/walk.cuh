@@ -1,8 +1,10 @@
-// walk.cuh — chunk after chunk. A warp owns 16 columns of d_v of one head and holds the state's transpose S^T [16 x d_k] in its
-// registers; every product of a chunk takes its left side from registers and its right side from shared memory, so that warps
-// share tiles but wait for one another only where these are filled:
+// walk.cuh — chunk after chunk. Columns of d_v do not depend on one another: 16 of one head belong to a pair of warps. The first one
+// holds the state's transpose S^T [16 x d_k] in its registers and goes from chunk to chunk; the second one, a chunk behind, reads
+// out and writes down what is noted; two more warps of a block fetch the tiles that all share. Once a chunk they wait for one another.
 //
-//   X^T = V^T - S^T K_from^T;  w^T = X^T T^T;  Z^T = scale S^T Q_from^T + w^T A^T;  S^T = whole S^T + w^T K_to
+//   X^T = V^T - S^T K_from^T;  w^T = X^T T^T;  S^T = whole S^T + w^T K_to          Z^T = scale S^T Q_from^T + w^T A^T
+//
+// The left side of every product comes from registers, its right side from shared memory.
 #pragma once
 
 #include "kernels/chunk_delta/steps.h"
@@ -10,48 +12,96 @@
 
 namespace microtome::kernels::delta {
 
+constexpr int kFetching = 2;
+constexpr int most_pairs(int keys) { return keys > 128 ? 2 : 4; }
+
+__device__ __forceinline__ void by_token(float (&c)[8][4], const float* factor, int pair) {
+#pragma unroll
+  for (int n = 0; n < 8; ++n) {
+    const float2 f = *reinterpret_cast<const float2*>(factor + n * 8 + pair);
+    c[n][0] *= f.x, c[n][1] *= f.y, c[n][2] *= f.x, c[n][3] *= f.y;
+  }
+}
+
+// Accumulators of one warp as they are, and back.
+template <int kCount>
+__device__ __forceinline__ void hand_over(float* to, const float (&c)[kCount][4], int lane) {
+#pragma unroll
+  for (int n = 0; n < kCount; ++n) reinterpret_cast<float4*>(to)[n * 32 + lane] = make_float4(c[n][0], c[n][1], c[n][2], c[n][3]);
+}
+__device__ __forceinline__ void take_over(float (&c)[4], const float* from, int n, int lane) {
+  const float4 f = reinterpret_cast<const float4*>(from)[n * 32 + lane];
+  c[0] = f.x, c[1] = f.y, c[2] = f.z, c[3] = f.w;
+}
+
+// Tile n of S^T into an array [d_k, d_v].
+__device__ __forceinline__ void write_state_tile(float* to, const float (&c)[4], int n, int K, int V, int j, int lane) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int key = n * 8 + (lane & 3) * 2 + (i & 1), column = j + (i / 2) * 8;
+    if (key < K && column < V) to[static_cast<int64_t>(key) * V + column] = c[i];
+  }
+}
+
+// Sums of squares over a warp's columns, by token.
+__device__ __forceinline__ void write_squares(float* to, int64_t stride, const float (&c)[8][4], int rows, int lane) {
+#pragma unroll
+  for (int n = 0; n < 8; ++n) {
+    float x = c[n][0] * c[n][0] + c[n][2] * c[n][2], y = c[n][1] * c[n][1] + c[n][3] * c[n][3];
+#pragma unroll
+    for (int step = 4; step < 32; step *= 2) x += __shfl_xor_sync(kAll, x, step), y += __shfl_xor_sync(kAll, y, step);
+    const int t = n * 8 + (lane & 3) * 2;
+    if (lane < 4 && t < rows) to[t * stride] = x;
+    if (lane < 4 && t + 1 < rows) to[(t + 1) * stride] = y;
+  }
+}
+
+// Which tokens of a chunk are kept: a bit a token, the last one's slot apart.
+__device__ __forceinline__ uint64_t marks_of(const Segment& s, int64_t c, int64_t& last_slot, int lane) {
+  int64_t slot[2] = {-1, -1};
+  const int64_t token = (s.first + c) * kTokens;
+  for (int i = 0; i < 2; ++i)
+    if (token + i * 32 + lane < s.in.positions) slot[i] = s.in.slots[token + i * 32 + lane];
+  const int rows = static_cast<int>(min(static_cast<int64_t>(kTokens), s.in.positions - token));
+  const uint64_t low = __ballot_sync(kAll, slot[0] >= 0), high = __ballot_sync(kAll, slot[1] >= 0);
+  const int64_t a = __shfl_sync(kAll, slot[0], (rows - 1) & 31), z = __shfl_sync(kAll, slot[1], (rows - 1) & 31);
+  last_slot = rows > 32 ? z : a;
+  return (low | high << 32) & ~(1ull << (rows - 1));
+}
+
 template <class N, int kKeys>
-__global__ void __launch_bounds__(128) walk_kernel(const Segment s, const WalkShape w) {
+__global__ void __launch_bounds__((2 * most_pairs(kKeys) + kFetching) * 32) walk_kernel(const Segment s, const WalkShape w) {
   using E = typename N::Element;
   extern __shared__ __align__(16) char shared[];
   const Chunk& in = s.in;
   constexpr int kTiles = kKeys / 8;
   const int K = static_cast<int>(in.d_k), V = static_cast<int>(in.d_v), group = in.z ? static_cast<int>(in.group) : 1;
-  const int64_t H = in.heads;
-  const int thread = threadIdx.x, threads = blockDim.x, warp = thread / 32, lane = thread % 32, g = lane >> 2, pair = (lane & 3) * 2;
-  const int64_t bh = blockIdx.y, b = bh / H, h = bh % H;
-  const int first_column = static_cast<int>(blockIdx.x) * w.warps * 16, part = static_cast<int>(blockIdx.x) * w.warps + warp;
-  const int j = part * 16 + g;                          // this thread's columns of d_v are j and j + 8
-  const bool mine[2] = {j < V, j + 8 < V};
+  const int64_t H = in.heads, bh = blockIdx.y, b = bh / H, h = bh % H;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, pair = (lane & 3) * 2;
+  const int first_column = static_cast<int>(blockIdx.x) * w.warps * 16;
   const int64_t tokens = min(s.chunks * kTokens, in.positions - s.first * kTokens);   // of the segment
-  const int steps = static_cast<int>(s.chunks) * group;
+  const int chunks = static_cast<int>(s.chunks), steps = (chunks + 1) * group;
+  const bool by_number = in.g && !w.by_channel;
   char* const second = shared + w.stages * w.first_bytes;
+  // Step t: chunk t / group is walked where t is its first step; query head t % group of the chunk before is read out.
+  auto first_of = [&](int c) { return shared + (c % w.stages) * w.first_bytes; };
+  auto second_of = [&](int step) { return second + (step % w.stages) * w.second_bytes; };
+  auto wait_for_all = [&] { __syncthreads(); };
 
-  // State.
-  float S[kTiles][4];
-  float* const home = in.state + bh * K * V;
-#pragma unroll
-  for (int n = 0; n < kTiles; ++n)
-#pragma unroll
-    for (int i = 0; i < 4; ++i) {
-      const int key = n * 8 + pair + (i & 1);
-      S[n][i] = key < K && mine[i / 2] ? home[static_cast<int64_t>(key) * V + j + (i / 2) * 8] : 0.f;
-    }
-
-  auto load = [&](int step) {
-    if (step < steps) {
-      const int c = step / group, m = step - c * group;
-      const int64_t at = bh * s.chunks + c, token = (s.first + c) * kTokens;
-      const int rows = static_cast<int>(min(static_cast<int64_t>(kTokens), in.positions - token));
-      const int64_t row = (b * in.positions + token) * H + h;
-      if (m == 0) {
-        char* to = shared + (c % w.stages) * w.first_bytes;
+  if (warp >= 2 * w.warps) {
+    const int thread = threadIdx.x - 2 * w.warps * 32, threads = kFetching * 32;
+    auto rows_of = [&](int64_t c) { return static_cast<int>(min(static_cast<int64_t>(kTokens), in.positions - (s.first + c) * kTokens)); };
+    auto load = [&](int step) {
+      const int c = step / group, m = step % group, before = c - 1;
+      if (m == 0 && c < chunks) {
+        const int64_t at = bh * chunks + c, row = (b * in.positions + (s.first + c) * kTokens) * H + h;
+        char* to = first_of(c);
         if (w.by_channel) {
           copy_rows(reinterpret_cast<E*>(to), w.pitch, static_cast<const E*>(s.k_from) + at * kTokens * K, K, kTokens, K, kKeys, thread, threads);
           to += w.tile_bytes;
           copy_rows(reinterpret_cast<E*>(to), w.pitch, static_cast<const E*>(s.k_to) + at * kTokens * K, K, kTokens, K, kKeys, thread, threads);
         } else {
-          copy_rows(reinterpret_cast<E*>(to), w.pitch, static_cast<const E*>(in.k) + row * K, H * K, rows, K, kKeys, thread, threads);
+          copy_rows(reinterpret_cast<E*>(to), w.pitch, static_cast<const E*>(in.k) + row * K, H * K, rows_of(c), K, kKeys, thread, threads);
         }
         to += w.tile_bytes;
         copy_bytes(to, static_cast<const char*>(s.solve) + at * w.block_bytes, w.block_bytes, thread, threads);
@@ -63,208 +113,204 @@ __global__ void __launch_bounds__(128) walk_kernel(const Segment s, const WalkSh
           if (in.g) copy_bytes(to, s.decays + at * 2 * kTokens, 2 * kTokens * 4, thread, threads);
           to += 2 * kTokens * 4;
         }
-        copy_rows(reinterpret_cast<E*>(to), w.v_pitch, static_cast<const E*>(in.v) + row * V + first_column, H * V, rows, min(V - first_column, w.warps * 16), w.warps * 16, thread, threads);
+        copy_rows(reinterpret_cast<E*>(to), w.v_pitch, static_cast<const E*>(in.v) + row * V + first_column, H * V, rows_of(c), min(V - first_column, w.warps * 16), w.warps * 16, thread, threads);
       }
-      if (in.z) {
-        char* to = second + (step % w.stages) * w.second_bytes;
+      if (in.z && before >= 0 && before < chunks) {
+        const int64_t at = bh * chunks + before, row = (b * in.positions + (s.first + before) * kTokens) * H + h;
+        char* const to = second_of(step);
         if (w.by_channel) copy_rows(reinterpret_cast<E*>(to), w.pitch, static_cast<const E*>(s.q_from) + (at * group + m) * kTokens * K, K, kTokens, K, kKeys, thread, threads);
-        else copy_rows(reinterpret_cast<E*>(to), w.pitch, static_cast<const E*>(in.q) + (row * group + m) * K, H * group * K, rows, K, kKeys, thread, threads);
+        else copy_rows(reinterpret_cast<E*>(to), w.pitch, static_cast<const E*>(in.q) + (row * group + m) * K, H * group * K, rows_of(before), K, kKeys, thread, threads);
         copy_bytes(to + w.tile_bytes, static_cast<const char*>(s.scores) + (at * group + m) * w.block_bytes, w.block_bytes, thread, threads);
+        if (by_number) copy_bytes(to + w.tile_bytes + w.block_bytes, s.decays + at * 2 * kTokens, kTokens * 4, thread, threads);
+      }
+      commit();
+    };
+    if (w.stages == 1) {
+      for (int step = 0; step < steps; ++step) {
+        load(step);
+        wait_for<0>();
+        wait_for_all();
+        wait_for_all();
+      }
+    } else {
+      for (int i = 0; i < w.stages - 1; ++i) load(i);
+      for (int step = 0; step < steps; ++step) {
+        if (w.stages == 2) wait_for<0>(); else wait_for<1>();
+        wait_for_all();
+        load(step + w.stages - 1);
       }
     }
-    commit();
-  };
+    wait_for<0>();
+    return;
+  }
 
-  // c += S^T rows^T.
-  auto read_state = [&](float (&c)[8][4], const E* rows) {
-#pragma unroll
-    for (int k = 0; k < kKeys / 16; ++k) {
-      const typename N::A a = N::a_of(S[2 * k], S[2 * k + 1]);
-#pragma unroll
-      for (int n = 0; n < 4; ++n) {
-        typename N::B right[2];
-        N::b_columns(right, rows + n * 16 * w.pitch + k * 16, w.pitch, lane);
-        N::product(c[2 * n], a, right[0]);
-        N::product(c[2 * n + 1], a, right[1]);
-      }
-    }
-  };
-  // c += x^T triangle^T, x as left sides.
-  auto through = [&](float (&c)[8][4], const typename N::A (&x)[4], const char* triangle) {
-#pragma unroll
-    for (int m = 0; m < 4; ++m)
-#pragma unroll
-      for (int t = m; t < 4; ++t) {
-        typename N::B right[2];
-        N::load_block(right, triangle + block_at(t, m) * N::kBlock, lane);
-        N::product(c[2 * t], x[m], right[0]);
-        N::product(c[2 * t + 1], x[m], right[1]);
-      }
-  };
-  auto by_token = [&](float (&c)[8][4], const float* factor) {
-#pragma unroll
-    for (int n = 0; n < 8; ++n) {
-      const float2 f = *reinterpret_cast<const float2*>(factor + n * 8 + pair);
-      c[n][0] *= f.x, c[n][1] *= f.y, c[n][2] *= f.x, c[n][3] *= f.y;
-    }
-  };
-  auto write_state = [&](float* to) {
+  const bool reads_out = warp >= w.warps;
+  const int column = reads_out ? warp - w.warps : warp, part = static_cast<int>(blockIdx.x) * w.warps + column, j = part * 16 + (lane >> 2);
+  char* const exchange = second + w.stages * w.second_bytes + column * 2 * w.exchange_bytes;
+  auto exchanged = [&](int c) { return reinterpret_cast<float*>(exchange + (c & 1) * w.exchange_bytes); };
+
+  if (!reads_out) {
+    float S[kTiles][4];
+    float* const home = in.state + bh * K * V;
 #pragma unroll
     for (int n = 0; n < kTiles; ++n)
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        const int key = n * 8 + pair + (i & 1);
-        if (key < K && mine[i / 2]) to[static_cast<int64_t>(key) * V + j + (i / 2) * 8] = S[n][i];
+        const int key = n * 8 + pair + (i & 1), v = j + (i / 2) * 8;
+        S[n][i] = key < K && v < V ? home[static_cast<int64_t>(key) * V + v] : 0.f;
       }
-  };
-  // Rows of this warp's columns, through shared memory, where its values are done with.
-  auto write_tile = [&](E* to, int64_t stride, int rows, const float (&c)[8][4], E* values) {
-    __syncwarp();
+    for (int step = 0; step < steps; ++step) {
+      wait_for_all();
+      const int c = step / group;
+      if (step % group == 0 && c < chunks) {
+        const char* const base = first_of(c);
+        const E* const k_from = reinterpret_cast<const E*>(base);
+        const E* const k_to = reinterpret_cast<const E*>(base + (w.by_channel ? w.tile_bytes : 0));
+        const char* const solve = base + w.tile_bytes * (w.by_channel ? 2 : 1);
+        const float* const decays = reinterpret_cast<const float*>(solve + w.block_bytes);
+        const E* const values = reinterpret_cast<const E*>(base + w.first_bytes - w.v_bytes) + column * 16;
+        float* const to = exchanged(c);
+        hand_over<kTiles>(to, S, lane);
+        float x[8][4] = {};
 #pragma unroll
-    for (int n = 0; n < 8; ++n) N::store_turned(values + n * 8 * w.v_pitch, w.v_pitch, c[n], lane);
-    __syncwarp();
-    store_columns<E>(to + part * 16, stride, rows, V - part * 16, values, w.v_pitch, lane);
-  };
-  // Sums of squares over this warp's columns, by token.
-  auto write_squares = [&](float* to, int64_t stride, const float (&c)[8][4], int rows) {
+        for (int k = 0; k < kKeys / 16; ++k) times_columns<N>(x, N::a_of(S[2 * k], S[2 * k + 1]), k_from + k * 16, w.pitch, lane);
+        if (by_number) by_token(x, decays, pair);
+        typename N::A left[4];
 #pragma unroll
-    for (int n = 0; n < 8; ++n) {
-      float x = c[n][0] * c[n][0] + c[n][2] * c[n][2], y = c[n][1] * c[n][1] + c[n][3] * c[n][3];
+        for (int n = 0; n < 4; ++n) {
+          float v[2][4];
+          N::load_turned(v[0], v[1], values + n * 16 * w.v_pitch, w.v_pitch, lane);
 #pragma unroll
-      for (int step = 4; step < 32; step *= 2) x += __shfl_xor_sync(kAll, x, step), y += __shfl_xor_sync(kAll, y, step);
-      const int t = n * 8 + pair;
-      if (g == 0 && t < rows) to[t * stride] = x;
-      if (g == 0 && t + 1 < rows) to[(t + 1) * stride] = y;
-    }
-  };
-  // Which tokens of a chunk are kept: a bit a token.
-  auto marks_of = [&](int c, int64_t& last_slot) {
-    int64_t slot[2] = {-1, -1};
-    const int64_t token = (s.first + c) * kTokens;
-    for (int i = 0; i < 2; ++i)
-      if (in.kept && token + i * 32 + lane < in.positions) slot[i] = in.slots[token + i * 32 + lane];
-    const int rows = static_cast<int>(min(static_cast<int64_t>(kTokens), in.positions - token));
-    const uint64_t low = __ballot_sync(kAll, slot[0] >= 0), high = __ballot_sync(kAll, slot[1] >= 0);
-    const int64_t a = __shfl_sync(kAll, slot[0], (rows - 1) & 31), z = __shfl_sync(kAll, slot[1], (rows - 1) & 31);
-    last_slot = rows > 32 ? z : a;
-    return (low | high << 32) & ~(1ull << (rows - 1));
-  };
-
-  for (int i = 0; i < w.stages - 1; ++i) load(i);
-  int64_t slot = -1;
-  uint64_t inside = 0;
-  if (in.kept) inside = marks_of(0, slot);
-
-  for (int c = 0; c < s.chunks; ++c) {
-    const int64_t token = c * kTokens;                  // of the segment
-    const int rows = static_cast<int>(min(static_cast<int64_t>(kTokens), tokens - token));
-    const int64_t row = (b * in.positions + s.first * kTokens + token) * H + h;
-    char* const base = shared + (c % w.stages) * w.first_bytes;
-    const E* const k_from = reinterpret_cast<const E*>(base);
-    const E* const k_to = reinterpret_cast<const E*>(base + (w.by_channel ? w.tile_bytes : 0));
-    const char* const solve = base + w.tile_bytes * (w.by_channel ? 2 : 1);
-    const float* const decays = reinterpret_cast<const float*>(solve + w.block_bytes);
-    E* const values = reinterpret_cast<E*>(base + w.first_bytes - w.v_bytes) + warp * 16;
-    const bool by_number = in.g && !w.by_channel;
-
-    auto arrive = [&](int step) {
-      if (w.stages == 1) {
-        __syncthreads();
-        load(step);
-        wait_for<0>();
-        __syncthreads();
-      } else {
-        if (w.stages == 2) wait_for<0>(); else wait_for<1>();
-        __syncthreads();
-        load(step + w.stages - 1);
-      }
-    };
-    arrive(c * group);
-
-    float x[8][4] = {};
-    read_state(x, k_from);
-    if (by_number) by_token(x, decays);
-#pragma unroll
-    for (int n = 0; n < 4; ++n) {
-      float v[2][4];
-      N::load_turned(v[0], v[1], values + n * 16 * w.v_pitch, w.v_pitch, lane);
-#pragma unroll
-      for (int i = 0; i < 4; ++i) x[2 * n][i] = v[0][i] - x[2 * n][i], x[2 * n + 1][i] = v[1][i] - x[2 * n + 1][i];
-    }
-    typename N::A left[4];
-#pragma unroll
-    for (int n = 0; n < 4; ++n) left[n] = N::a_of(x[2 * n], x[2 * n + 1]);
-    float u[8][4] = {};
-    through(u, left, solve);
-
-    if (s.backward) {
-      write_tile(static_cast<E*>(s.inputs) + (bh * s.chunks + c) * kTokens * V, V, kTokens, x, values);
-      write_tile(static_cast<E*>(s.writes) + (bh * s.chunks + c) * kTokens * V, V, kTokens, u, values);
-    }
-    if (in.written || (inside && s.values)) {
-      float* const to = in.written ? in.written + row * V : s.values + ((b * tokens + token) * H + h) * V;
-#pragma unroll
-      for (int n = 0; n < 8; ++n)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) {
-          const int t = n * 8 + pair + (i & 1);
-          if (t < rows && mine[i / 2]) to[t * H * V + j + (i / 2) * 8] = u[n][i];
+          for (int i = 0; i < 4; ++i) x[2 * n][i] = v[0][i] - x[2 * n][i], x[2 * n + 1][i] = v[1][i] - x[2 * n + 1][i];
+          left[n] = N::a_of(x[2 * n], x[2 * n + 1]);
         }
-    }
-    if (s.write_parts && part < s.parts) write_squares(s.write_parts + ((part * in.batch + b) * tokens + token) * H + h, H, u, rows);
-    if (inside || s.backward) write_state(s.starts + (bh * s.chunks + c) * K * V);
-
-    if (in.z) {
+        if (s.backward) {
+          // X, for the gradients: each value a store, in the order of the registers.
+          E* const inputs = static_cast<E*>(s.inputs) + (bh * chunks + c) * kTokens * V;
 #pragma unroll
-      for (int n = 0; n < 4; ++n) left[n] = N::a_of(u[2 * n], u[2 * n + 1]);
-      for (int m = 0; m < group; ++m) {
-        if (m) arrive(c * group + m);
-        const char* const queries = second + ((c * group + m) % w.stages) * w.second_bytes;
+          for (int n = 0; n < 8; ++n)
+#pragma unroll
+            for (int i = 0; i < 4; ++i)
+              if (j + (i / 2) * 8 < V) inputs[(n * 8 + pair + (i & 1)) * V + j + (i / 2) * 8] = E(x[n][i]);
+        }
+        float u[8][4] = {};
+        times_triangle<N>(u, left, solve, lane);
+        hand_over<8>(to + kKeys * 16, u, lane);
+        if (by_number) {
+          by_token(u, decays + kTokens, pair);
+          const float whole = decays[kTokens - 1];
+#pragma unroll
+          for (int n = 0; n < kTiles; ++n)
+#pragma unroll
+            for (int i = 0; i < 4; ++i) S[n][i] *= whole;
+        }
+        if (w.by_channel)
+#pragma unroll
+          for (int n = 0; n < kTiles; ++n) {
+            const float2 f = *reinterpret_cast<const float2*>(decays + n * 8 + pair);
+            S[n][0] *= f.x, S[n][1] *= f.y, S[n][2] *= f.x, S[n][3] *= f.y;
+          }
+#pragma unroll
+        for (int m = 0; m < 4; ++m) times_rows<N, kTiles>(S, N::a_of(u[2 * m], u[2 * m + 1]), k_to + m * 16 * w.pitch, w.pitch, lane);
+      }
+      if (w.stages == 1) wait_for_all();
+    }
+#pragma unroll
+    for (int n = 0; n < kTiles; ++n) write_state_tile(home, S[n], n, K, V, j, lane);
+    if (in.kept) {
+      int64_t slot;
+      if (!marks_of(s, chunks - 1, slot, lane) && slot >= 0)
+#pragma unroll
+        for (int n = 0; n < kTiles; ++n) write_state_tile(in.kept + ((b * in.kept_count + slot) * H + h) * K * V, S[n], n, K, V, j, lane);
+    }
+    return;
+  }
+
+  // Slots of the chunk that is read out and, known already, whether the state before it is kept as the last one of its predecessor.
+  int64_t slot = -1, slot_before = -1;
+  uint64_t inside = 0, inside_before = 0;
+  for (int step = 0; step < steps; ++step) {
+    wait_for_all();
+    const int c = step / group - 1, m = step % group;
+    if (c >= 0) {
+      const int64_t token = static_cast<int64_t>(c) * kTokens;   // of the segment
+      const int rows = static_cast<int>(min(static_cast<int64_t>(kTokens), tokens - token));
+      const int64_t row = (b * in.positions + s.first * kTokens + token) * H + h;
+      const float* const S = exchanged(c);
+      float u[8][4];
+#pragma unroll
+      for (int n = 0; n < 8; ++n) take_over(u[n], S + kKeys * 16, n, lane);
+      if (m == 0) {
+        if (in.kept) {
+          slot_before = slot, inside_before = inside;
+          inside = marks_of(s, c, slot, lane);
+          if (c > 0 && slot_before >= 0 && !inside_before) {
+            float* const to = in.kept + ((b * in.kept_count + slot_before) * H + h) * K * V;
+#pragma unroll
+            for (int n = 0; n < kTiles; ++n) {
+              float x[4];
+              take_over(x, S, n, lane);
+              write_state_tile(to, x, n, K, V, j, lane);
+            }
+          }
+        }
+        if (inside || s.backward) {
+          float* const to = s.starts + (bh * chunks + c) * K * V;
+#pragma unroll
+          for (int n = 0; n < kTiles; ++n) {
+            float x[4];
+            take_over(x, S, n, lane);
+            write_state_tile(to, x, n, K, V, j, lane);
+          }
+        }
+        if (in.written || (inside && s.values)) {
+          float* const to = in.written ? in.written + row * V : s.values + ((b * tokens + token) * H + h) * V;
+#pragma unroll
+          for (int n = 0; n < 8; ++n)
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+              const int t = n * 8 + pair + (i & 1), v = j + (i / 2) * 8;
+              if (t < rows && v < V) to[t * H * V + v] = u[n][i];
+            }
+        }
+        if (s.write_parts && part < s.parts) write_squares(s.write_parts + ((part * in.batch + b) * tokens + token) * H + h, H, u, rows, lane);
+      }
+      // Outputs in rows of 16 columns, through shared memory.
+      E* const staging = reinterpret_cast<E*>(w.staging_bytes ? second + w.stages * w.second_bytes + w.warps * 2 * w.exchange_bytes + column * w.staging_bytes : reinterpret_cast<char*>(exchanged(c)));
+      auto write_tile = [&](E* to, int64_t stride, int count, const float (&x)[8][4]) {
+        __syncwarp();
+#pragma unroll
+        for (int n = 0; n < 8; ++n) N::store_turned(staging + n * 8 * 24, 24, x[n], lane);
+        __syncwarp();
+        store_columns<E>(to + part * 16, stride, count, V - part * 16, staging, 24, lane);
+      };
+      if (in.z) {
+        const char* const queries = second_of(step);
         float o[8][4] = {};
-        read_state(o, reinterpret_cast<const E*>(queries));
+#pragma unroll
+        for (int k = 0; k < kKeys / 16; ++k) {
+          float x[2][4];
+          take_over(x[0], S, 2 * k, lane);
+          take_over(x[1], S, 2 * k + 1, lane);
+          times_columns<N>(o, N::a_of(x[0], x[1]), reinterpret_cast<const E*>(queries) + k * 16, w.pitch, lane);
+        }
         const float scale = static_cast<float>(in.scale);
 #pragma unroll
         for (int n = 0; n < 8; ++n)
 #pragma unroll
           for (int i = 0; i < 4; ++i) o[n][i] *= scale;
-        if (by_number) by_token(o, decays);
-        through(o, left, queries + w.tile_bytes);
-        if (s.read_parts && part < s.parts) write_squares(s.read_parts + (((part * in.batch + b) * tokens + token) * H + h) * group + m, H * group, o, rows);
-        write_tile(static_cast<E*>(in.z) + (row * group + m) * V, H * group * V, rows, o, values);
+        if (by_number) by_token(o, reinterpret_cast<const float*>(queries + w.tile_bytes + w.block_bytes), pair);
+        typename N::A left[4];
+#pragma unroll
+        for (int n = 0; n < 4; ++n) left[n] = N::a_of(u[2 * n], u[2 * n + 1]);
+        times_triangle<N>(o, left, queries + w.tile_bytes, lane);
+        if (s.read_parts && part < s.parts) write_squares(s.read_parts + (((part * in.batch + b) * tokens + token) * H + h) * group + m, H * group, o, rows, lane);
+        write_tile(static_cast<E*>(in.z) + (row * group + m) * V, H * group * V, rows, o);
       }
+      if (s.backward) write_tile(static_cast<E*>(s.writes) + (bh * chunks + c) * kTokens * V, V, kTokens, u);
     }
-
-    if (by_number) {
-      by_token(u, decays + kTokens);
-      const float whole = decays[kTokens - 1];
-#pragma unroll
-      for (int n = 0; n < kTiles; ++n)
-#pragma unroll
-        for (int i = 0; i < 4; ++i) S[n][i] *= whole;
-    }
-    if (w.by_channel)
-#pragma unroll
-      for (int n = 0; n < kTiles; ++n) {
-        const float2 f = *reinterpret_cast<const float2*>(decays + n * 8 + pair);
-        S[n][0] *= f.x, S[n][1] *= f.y, S[n][2] *= f.x, S[n][3] *= f.y;
-      }
-#pragma unroll
-    for (int m = 0; m < 4; ++m) {
-      const typename N::A a = N::a_of(u[2 * m], u[2 * m + 1]);
-#pragma unroll
-      for (int n = 0; n < kTiles / 2; ++n) {
-        typename N::B right[2];
-        N::b_rows(right, k_to + m * 16 * w.pitch + n * 16, w.pitch, lane);
-        N::product(S[2 * n], a, right[0]);
-        N::product(S[2 * n + 1], a, right[1]);
-      }
-    }
-    if (in.kept) {
-      if (slot >= 0 && !inside) write_state(in.kept + ((b * in.kept_count + slot) * H + h) * K * V);
-      if (c + 1 < s.chunks) inside = marks_of(c + 1, slot);
-    }
+    if (w.stages == 1) wait_for_all();
   }
-  write_state(home);
 }
 
 template <class N, int kKeys>
@@ -275,20 +321,21 @@ const char* walk_case(const Segment& s, cudaStream_t stream) {
   if (e == cudaSuccess) e = cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
   if (e != cudaSuccess) return sentence(e);
   // Few heads are spread over the machine; many share tiles.
-  int warps = static_cast<int>(s.parts < 4 ? s.parts == 3 ? 3 : s.parts : 4);
+  int warps = static_cast<int>(s.parts < most_pairs(kKeys) ? s.parts : most_pairs(kKeys));
   while (warps > 1 && (s.parts + warps - 1) / warps * s.in.batch * s.in.heads * 2 <= processors) warps = (warps + 1) / 2;
   const bool by_channel = s.in.g && s.in.g_width > 1;
   WalkShape w;
-  for (;; warps = (warps + 1) / 2) {
+  // Two stages hide the fetching; one does not.
+  for (int least = 2;; warps = warps > 1 ? (warps + 1) / 2 : 1) {
     int stages = 3;
-    do w = walk_shape(sizeof(typename N::Element), kKeys, warps, stages, by_channel); while (w.bytes() > static_cast<size_t>(most) && --stages);
-    if (stages) break;
-    if (warps == 1) return "a chunk does not fit in the shared memory";
+    do w = walk_shape(sizeof(typename N::Element), kKeys, warps, stages, by_channel, s.in.group > 1 && s.in.z); while (w.bytes() > most && --stages);
+    if (stages >= least) break;
+    if (warps == 1 && least-- == 1) return "a chunk does not fit in the shared memory";
   }
-  e = cudaFuncSetAttribute(walk_kernel<N, kKeys>, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(w.bytes()));
+  e = cudaFuncSetAttribute(walk_kernel<N, kKeys>, cudaFuncAttributeMaxDynamicSharedMemorySize, w.bytes());
   if (e != cudaSuccess) return sentence(e);
   const dim3 grid(static_cast<unsigned>((s.parts + warps - 1) / warps), static_cast<unsigned>(s.in.batch * s.in.heads));
-  walk_kernel<N, kKeys><<<grid, w.warps * 32, w.bytes(), stream>>>(s, w);
+  walk_kernel<N, kKeys><<<grid, (2 * w.warps + kFetching) * 32, w.bytes(), stream>>>(s, w);
   return sentence(cudaGetLastError());
 }
 
