@@ -6,6 +6,7 @@
 #include <map>
 
 #include "app/cli/commands/bench_parts.h"
+#include "core/model/device.h"
 
 namespace microtome::cli {
 namespace {
@@ -66,6 +67,7 @@ Json BenchLine::json(const Compute& c) const {
   if (flop > 0) out["flop"] = flop;
   if (reference > 0) out["reference"] = reference;
   if (aim > 0) out["aim"] = aim;
+  out["type"] = c.dtype == at::kFloat && c.tf32 ? "TF32" : c.dtype == at::kBFloat16 ? "BF16" : dtype_text(c.dtype);   // of the row, which may differ from the run's
   const Device device = bench_device(c);
   double limit = 0;
   if (device.bytes_per_s > 0) limit = std::max(limit, bytes / device.bytes_per_s);
@@ -83,8 +85,6 @@ std::string bench_table(const std::vector<std::string>& files) {
     std::string device = all.value("device_name", std::string());
     if (device.rfind("NVIDIA ", 0) == 0) device = device.substr(7);
     if (device.empty()) device = std::to_string(all.value("threads", 0)) + " CPU cores";
-    const std::string type = all.value("dtype", std::string());
-    device += type == "float32" && all.value("tf32", false) ? ", TF32" : ", " + type;
     for (const Workload& w : workloads()) {
       if (!all.contains(w.name) || !all[w.name].contains("table")) continue;
       for (const Json& row : all[w.name]["table"]) {
@@ -92,7 +92,7 @@ std::string bench_table(const std::vector<std::string>& files) {
         auto shown = [&](double x) { return x <= 0 ? std::string() : per > 0 ? rate(x, row.value("unit", std::string())) : duration(x); };
         char share[32] = "";
         if (limit > 0) std::snprintf(share, sizeof share, "%.0f %%", 100 * limit / seconds);
-        out += "| " + row.at("what").get<std::string>() + " | " + device + " | " + shown(per > 0 ? per / seconds : seconds) + " | " +
+        out += "| " + row.at("what").get<std::string>() + " | " + device + ", " + row.value("type", std::string()) + " | " + shown(per > 0 ? per / seconds : seconds) + " | " +
                shown(row.value("reference", 0.0)) + " | " + shown(row.value("aim", 0.0)) + " | " + (limit > 0 ? shown(per > 0 ? per / limit : limit) : "") + " | " + share + " |\n";
       }
     }

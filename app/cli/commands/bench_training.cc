@@ -97,6 +97,19 @@ Json training_bench(const CommandLine& line, const Compute& c, Progress&) {
       Json one = t.json();
       one["tokens_per_s"] = static_cast<double>(batch) / t.median;
       out[kind][way.name] = one;
+      // As the reference has them: the quickest form of a kind, float32 or TF32 beside its float32, BF16 beside its autocast.
+      const bool narrow = way.products == at::kBFloat16, quickest = (way.form == Form::kSparse) == (config.k > 0);
+      const double reference = small || cpu || !(narrow || c.tf32) ? 0 : kind == std::string("topk") ? (narrow ? 401e3 : 371e3) : kind == std::string("batchtopk") ? (narrow ? 323e3 : 302e3)
+                             : kind == std::string("standard") ? (narrow ? 468e3 : 427e3) : kind == std::string("jumprelu") ? (narrow ? 332e3 : 311e3) : 0;
+      if (!quickest) continue;
+      Compute as = c;
+      if (narrow) as.dtype = at::kBFloat16, as.tf32 = false;
+      BenchLine row(std::string("training step, ") + kind + ", " + std::to_string(d_in) + " → " + std::to_string(d_sae) + ", batch " + std::to_string(batch), t);
+      row.per = static_cast<double>(batch), row.unit = "tokens";
+      row.bytes = out["bytes_of_adam"].get<double>(), row.flop = (config.k > 0 ? 2.0 : 12.0) * static_cast<double>(batch * d_in * d_sae);
+      row.reference = reference;
+      if (narrow && kind == std::string("topk") && !small) row.aim = 3e6;
+      out["table"].push_back(row.json(as));
     }
   }
   // The same small training in both forms.
