@@ -96,12 +96,18 @@ __global__ void __launch_bounds__(kMostThreads, kKeep ? 3 : 2) decode(const __gr
     char* kept = reinterpret_cast<char*>(g + c.levels * width4);
     constexpr int kNumber = sizeof(typename Rows::Raw) / 4;
     const int64_t bytes = d.width * kNumber;              // a multiple of 16: see the caller
-    for (int64_t piece = threadIdx.x; piece < n * (bytes / 16); piece += blockDim.x) {
-      const int e = static_cast<int>(piece / (bytes / 16));
-      const int64_t at = piece % (bytes / 16) * 16;
+    const int pieces = static_cast<int>(bytes / 16), team = threadIdx.x / pieces, teams = static_cast<int>(blockDim.x) / pieces;
+    auto fetch = [&](int e, int piece) {
       if (s.column[e] >= 0)
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(kept + e * bytes + at))),
-                     "l"(static_cast<const char*>(d.w) + s.column[e] * bytes + at));
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(static_cast<uint32_t>(__cvta_generic_to_shared(kept + e * bytes + piece * 16))),
+                     "l"(static_cast<const char*>(d.w) + s.column[e] * bytes + piece * 16));
+    };
+    if (teams > 0) {
+      if (team < teams)
+        for (int e = team; e < n; e += teams) fetch(e, threadIdx.x % pieces);
+    } else {
+      for (int e = 0; e < n; ++e)
+        for (int piece = threadIdx.x; piece < pieces; piece += blockDim.x) fetch(e, piece);
     }
     asm volatile("cp.async.commit_group;");
     asm volatile("cp.async.wait_group 0;");

@@ -38,7 +38,7 @@ __device__ __forceinline__ Side side_of(const GradientStep& g, int64_t f, int sl
 // Sums of kFour · 32 fours of the row, beginning at `slab`: entries from, from + step, ….
 template <class Rows, int kFour>
 __device__ __forceinline__ void sum_entries(const GradientStep& g, const Side& s, int64_t slab, int from, int end, int step, float4 (&sum)[kFour]) {
-  constexpr int kAhead = sizeof(typename Rows::Raw) == 8 ? 4 : 2;
+  constexpr int kAhead = 2;                              // more would cost warps their registers
   const int lane = threadIdx.x & 31;
   for (int p = from; p < end; p += kAhead * step) {
     float by[kAhead];
