@@ -148,11 +148,12 @@ namespace {
 
 // By a kernel (kernels/short_conv); undefined where it does not cover the case.
 at::Tensor conv_in_one_pass(const at::Tensor& x, const at::Tensor& weight, const at::Tensor& bias, at::Tensor* window, bool silu) {
+  if (!x.is_cuda()) return {};         // nothing is opened for a CPU's sake
   static const auto start = reinterpret_cast<kernels::ShortConvCuda>(kernel_function(kernels::kShortConvCudaSymbol));
   const at::Tensor before = window ? *window : at::Tensor();
   const int64_t width = weight.size(2);
   auto fits = [&](const at::Tensor& t) { return !t.defined() || (t.scalar_type() == at::kFloat && t.device() == x.device() && !(at::GradMode::is_enabled() && t.requires_grad())); };
-  if (!start || !x.is_cuda() || !fits(x) || !fits(weight) || !fits(bias) || !fits(before) || width < 2 || width > kernels::kShortConvMostWidth || x.size(0) > 65535 || x.size(1) > 500000) return {};
+  if (!start || !fits(x) || !fits(weight) || !fits(bias) || !fits(before) || width < 2 || width > kernels::kShortConvMostWidth || x.size(0) > 65535 || x.size(1) > 500000) return {};
   if (before.defined() && (before.dim() != 3 || before.size(0) != x.size(0) || before.size(1) != width - 1 || before.size(2) != x.size(2))) return {};
   const at::Tensor in = x.contiguous(), taps = weight.contiguous(), added = bias.defined() ? bias.contiguous() : at::Tensor(), kept = before.defined() ? before.contiguous() : at::Tensor();
   at::Tensor y = at::empty_like(in), after;

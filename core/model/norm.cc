@@ -17,9 +17,10 @@ bool differentiated(const at::Tensor& x) { return at::GradMode::is_enabled() && 
 }  // namespace
 
 at::Tensor Norm::in_one_pass(const at::Tensor& x, HookScope& hooks) const {
+  if (!x.is_cuda()) return {};         // nothing is opened for a CPU's sake
   static const auto start = reinterpret_cast<kernels::LayerNormCuda>(kernel_function(kernels::kLayerNormCudaSymbol));
   auto fits = [](const at::Tensor& t) { return !t.defined() || (t.scalar_type() == at::kFloat && t.is_contiguous() && !t.requires_grad()); };
-  if (!start || !x.is_cuda() || x.scalar_type() != at::kFloat || differentiated(x) || !fits(weight) || !fits(bias)) return {};
+  if (!start || x.scalar_type() != at::kFloat || differentiated(x) || !fits(weight) || !fits(bias)) return {};
   const at::Tensor in = x.contiguous();
   kernels::LayerNorm n;
   n.width = in.size(-1);

@@ -21,9 +21,10 @@ at::Tensor exchanged(const at::Tensor& x) {
 }  // namespace
 
 Looked attention_looked_at(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionOptions& options, const QueryRows& rows) {
+  if (!q.is_cuda()) return {};         // nothing is opened for a CPU's sake
   static const auto start = reinterpret_cast<kernels::MaskedSoftmaxCuda>(kernel_function(kernels::kMaskedSoftmaxCudaSymbol));
   const bool differentiated = at::GradMode::is_enabled() && (q.requires_grad() || k.requires_grad() || v.requires_grad());
-  if (!start || !q.is_cuda() || q.scalar_type() != at::kFloat || k.scalar_type() != at::kFloat || v.scalar_type() != at::kFloat || differentiated || rows.read || options.alibi ||
+  if (!start || q.scalar_type() != at::kFloat || k.scalar_type() != at::kFloat || v.scalar_type() != at::kFloat || differentiated || rows.read || options.alibi ||
       options.sinks.defined() || options.weighting != Weighting::kSoftmax)
     return {};
   const int64_t batch = q.size(0), count = q.size(1), heads = q.size(2), kv_heads = k.size(2), keys = k.size(1);
