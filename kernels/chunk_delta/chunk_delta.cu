@@ -1,5 +1,6 @@
 // Cuts a run into segments of chunks whose intermediates fit in the workspace, and sends each through the kernels.
 #include <algorithm>
+#include <mutex>
 
 #include "kernels/chunk_delta/steps.h"
 
@@ -56,7 +57,7 @@ int64_t shared_memory() {
 bool covered(const Chunk& in, bool backward) {
   const int e = element_bytes(in), keys = padded_keys(in);
   const int64_t most = shared_memory();
-  if (walk_shape(e, keys, 1, 1, in.g_width > 1, in.group > 1).bytes() > most) return false;
+  if (walk_shape(e, keys, 1, 1, in.g_width > 1, in.group > 1, true).bytes() > most) return false;
   if (2 * kChunkTokens * (72 * 4 + (round_up(in.d_k, 16) + 8) * e) + 768 > most) return false;   // prepare
   if (backward && (in.g_width > 1 || in.group != 1 || back_shape(e, keys, 1, 1).stage_bytes > most || 38400 + 8 * 64 * 72 * e > most)) return false;
   return in.beta && in.batch > 0 && in.heads > 0 && in.group > 0 && in.d_k > 0 && in.d_k <= 256 && in.d_v > 0 && in.d_v <= 32768 &&
@@ -111,6 +112,82 @@ int64_t chunks_a_segment(const Chunk& in, bool backward = false) {
   return std::min(all, std::max(kFewestChunks, kMostWorkspace / each));
 }
 
+// Where nearly all states are kept, writing them takes about as long as the walk, which has few blocks where there are few heads: the
+// run is cut into kBeside segments, each with its own place in the workspace, and the states of one are written beside the walk of
+// the next.
+constexpr int64_t kBeside = 4;
+
+bool writes_beside(const Chunk& in) {
+  const int64_t all = chunks_of(in), step = (all + kBeside - 1) / kBeside;
+  if (!(in.kept_count > 0 || in.kept) || 2 * in.kept_count < in.positions || all < 4 * kBeside) return false;
+  Segment s;
+  s.in = in;
+  s.chunks = step;
+  return in.batch * in.heads <= 64 && kBeside * lay_out(s, nullptr) <= kMostWorkspace;
+}
+
+// One a device, made on first use.
+cudaError_t stream_beside(int device, cudaStream_t& stream) {
+  static std::mutex lock;
+  static cudaStream_t streams[64] = {};
+  if (device < 0 || device >= 64) return cudaErrorInvalidDevice;
+  std::lock_guard<std::mutex> guard(lock);
+  if (!streams[device])
+    if (const cudaError_t e = cudaStreamCreateWithFlags(&streams[device], cudaStreamNonBlocking); e != cudaSuccess) return e;
+  stream = streams[device];
+  return cudaSuccess;
+}
+
+// `later` waits for what `first` has been given so far.
+const char* then(cudaStream_t first, cudaStream_t later) {
+  cudaEvent_t event;
+  cudaError_t e = cudaEventCreateWithFlags(&event, cudaEventDisableTiming);
+  if (e != cudaSuccess) return sentence(e);
+  e = cudaEventRecord(event, first);
+  if (e == cudaSuccess) e = cudaStreamWaitEvent(later, event, 0);
+  cudaEventDestroy(event);                              // once it is through
+  return sentence(e);
+}
+
+const char* forward_beside(const Chunk& in, int device, cudaStream_t on) {
+  cudaStream_t side = nullptr;
+  if (const char* error = sentence(stream_beside(device, side))) return error;
+  const int64_t all = chunks_of(in), step = (all + kBeside - 1) / kBeside;
+  char* place = static_cast<char*>(in.workspace);
+  Segment segments[kBeside];
+  int count = 0;
+  const char* error = nullptr;
+  for (int64_t first = 0; first < all; first += step) {
+    Segment& s = segments[count++];
+    s.in = in;
+    s.first = first;
+    s.chunks = std::min(step, all - first);
+    s.beside = true;
+    place += lay_out(s, place);
+  }
+  // The first one's preparation is waited for, the others' runs beside the walks.
+  error = prepare(segments[0], on);
+  if (!error) error = then(on, side);
+  cudaEvent_t prepared[kBeside] = {};
+  for (int i = 1; i < count && !error; ++i) {
+    error = prepare(segments[i], side);
+    cudaError_t e = cudaEventCreateWithFlags(&prepared[i], cudaEventDisableTiming);
+    if (e == cudaSuccess) e = cudaEventRecord(prepared[i], side);
+    if (!error) error = sentence(e);
+  }
+  for (int i = 0; i < count && !error; ++i) {
+    if (i) error = sentence(cudaStreamWaitEvent(on, prepared[i], 0));
+    if (!error) error = walk(segments[i], on);
+    if (!error) error = then(on, side);
+    if (!error) error = expand(segments[i], side);
+  }
+  // Whatever happened, the caller's stream goes on after the other one.
+  const char* joined = then(side, on);
+  for (cudaEvent_t e : prepared)
+    if (e) cudaEventDestroy(e);
+  return error ? error : joined;
+}
+
 // What the backward pass asks of the forward one: nothing but the states.
 Chunk only_states(const Chunk& in) {
   Chunk out = in;
@@ -132,6 +209,10 @@ extern "C" int64_t microtome_chunk_delta_workspace(const microtome::kernels::Chu
   Segment s;
   s.in = backward ? only_states(in) : in;
   s.backward = backward;
+  if (!backward && writes_beside(in)) {
+    s.chunks = (chunks_of(in) + kBeside - 1) / kBeside;
+    return kBeside * lay_out(s, nullptr);
+  }
   s.chunks = chunks_a_segment(s.in, backward);
   if (s.chunks == 0) return 0;
   const int64_t segments = (chunks_of(in) + s.chunks - 1) / s.chunks;
@@ -145,6 +226,7 @@ extern "C" const char* microtome_chunk_delta_forward(const microtome::kernels::C
   if (in.positions == 0) return nullptr;
   if (const char* error = sentence(cudaSetDevice(device))) return error;
   const cudaStream_t on = static_cast<cudaStream_t>(stream);
+  if (writes_beside(in)) return forward_beside(in, device, on);
   const int64_t step = chunks_a_segment(in), all = chunks_of(in);
   for (int64_t first = 0; first < all; first += step) {
     Segment s;

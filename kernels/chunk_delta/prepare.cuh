@@ -178,7 +178,7 @@ __device__ __forceinline__ void store_pattern(const Segment& s, const Place& p, 
 
 // No decay, or a number a token.
 template <class N>
-__global__ void __launch_bounds__(kPrepareThreads) prepare_plain(const Segment s) {
+__global__ void __launch_bounds__(kPrepareThreads, 4) prepare_plain(const Segment s) {
   using E = typename N::Element;
   extern __shared__ __align__(16) char shared[];
   const Chunk& in = s.in;

@@ -32,6 +32,7 @@ struct Segment {
   void *inputs = nullptr, *writes = nullptr, *answers = nullptr;   // X, w, y
   float* ends = nullptr;               // gradient of the state after each chunk, as starts
   float* adjoint = nullptr;            // gradient of the state after the segment, then before it [batch, heads, d_k, d_v]
+  bool beside = false;                 // the walk runs beside other kernels
 };
 
 // Null or the runtime's sentence.
@@ -53,13 +54,13 @@ inline int padded_keys(const Chunk& in) { return in.d_k <= 32 ? 32 : in.d_k <= 6
 // Shared memory of the walks, in bytes; keys: d_k rounded up.
 struct WalkShape {
   int warps, stages, pitch, v_pitch, block_bytes, tile_bytes, v_bytes, first_bytes, second_bytes, exchange_bytes, staging_bytes;
-  bool by_channel;
+  bool by_channel, wide;
   int bytes() const { return stages * (first_bytes + second_bytes) + warps * (2 * exchange_bytes + staging_bytes); }
 };
 
 // First ring, a chunk: K_from (K), K_to by channel, T, decays, V. Second ring, a query head of a chunk: Q_from (Q), A. Then for each
-// 16 columns two times the state and w, and a place to turn outputs in where the latter is read again for other query heads.
-inline WalkShape walk_shape(int element, int keys, int warps, int stages, bool by_channel, bool grouped) {
+// 16 columns two times the state and w (wide: in float32), and a place to turn outputs in where the latter is read again for other query heads.
+inline WalkShape walk_shape(int element, int keys, int warps, int stages, bool by_channel, bool grouped, bool wide) {
   WalkShape w;
   w.warps = warps;
   w.stages = stages;
@@ -71,7 +72,8 @@ inline WalkShape walk_shape(int element, int keys, int warps, int stages, bool b
   w.v_bytes = static_cast<int>(kChunkTokens) * w.v_pitch * element;
   w.first_bytes = w.tile_bytes * (by_channel ? 2 : 1) + w.block_bytes + (by_channel ? keys : 2 * static_cast<int>(kChunkTokens)) * 4 + w.v_bytes;
   w.second_bytes = w.tile_bytes + w.block_bytes + 2 * static_cast<int>(kChunkTokens) * 4;
-  w.exchange_bytes = (keys + static_cast<int>(kChunkTokens)) * 16 * 4;
+  w.wide = wide;
+  w.exchange_bytes = (keys + static_cast<int>(kChunkTokens)) * 16 * (wide ? 4 : 2);
   w.staging_bytes = grouped ? static_cast<int>(kChunkTokens) * 24 * element : 0;
   return w;
 }
@@ -81,7 +83,7 @@ struct BackShape {
 };
 
 inline BackShape back_shape(int element, int keys, int warps, int stages) {
-  const WalkShape w = walk_shape(element, keys, warps, stages, false, false);
+  const WalkShape w = walk_shape(element, keys, warps, stages, false, false, true);
   return {warps, stages, w.pitch, w.v_pitch, w.block_bytes, w.tile_bytes, w.v_bytes, 2 * w.tile_bytes + 2 * w.block_bytes + 3 * static_cast<int>(kChunkTokens) * 4 + w.v_bytes};
 }
 

@@ -34,6 +34,19 @@ __device__ __forceinline__ void take_over(float (&c)[4], const float* from, int 
   c[0] = f.x, c[1] = f.y, c[2] = f.z, c[3] = f.w;
 }
 
+// The same for left sides of 16-bit elements, which are all that reading out needs.
+template <class N>
+__device__ __forceinline__ void hand_over_left(float* to, const typename N::A& a, int n, int lane) {
+  if constexpr (sizeof(typename N::Element) == 2) reinterpret_cast<uint4*>(to)[n * 32 + lane] = make_uint4(a.r[0], a.r[1], a.r[2], a.r[3]);
+}
+template <class N>
+__device__ __forceinline__ void take_over_left(typename N::A& a, const float* from, int n, int lane) {
+  if constexpr (sizeof(typename N::Element) == 2) {
+    const uint4 r = reinterpret_cast<const uint4*>(from)[n * 32 + lane];
+    a.r[0] = r.x, a.r[1] = r.y, a.r[2] = r.z, a.r[3] = r.w;
+  }
+}
+
 // Tile n of S^T into an array [d_k, d_v].
 __device__ __forceinline__ void write_state_tile(float* to, const float (&c)[4], int n, int K, int V, int j, int lane) {
 #pragma unroll
@@ -170,10 +183,14 @@ __global__ void __launch_bounds__((2 * most_pairs(kKeys) + kFetching) * 32) walk
         const float* const decays = reinterpret_cast<const float*>(solve + w.block_bytes);
         const E* const values = reinterpret_cast<const E*>(base + w.first_bytes - w.v_bytes) + column * 16;
         float* const to = exchanged(c);
-        hand_over<kTiles>(to, S, lane);
+        if (w.wide) hand_over<kTiles>(to, S, lane);
         float x[8][4] = {};
 #pragma unroll
-        for (int k = 0; k < kKeys / 16; ++k) times_columns<N>(x, N::a_of(S[2 * k], S[2 * k + 1]), k_from + k * 16, w.pitch, lane);
+        for (int k = 0; k < kKeys / 16; ++k) {
+          const typename N::A a = N::a_of(S[2 * k], S[2 * k + 1]);
+          if (!w.wide) hand_over_left<N>(to, a, k, lane);
+          times_columns<N>(x, a, k_from + k * 16, w.pitch, lane);
+        }
         if (by_number) by_token(x, decays, pair);
         typename N::A left[4];
 #pragma unroll
@@ -195,7 +212,10 @@ __global__ void __launch_bounds__((2 * most_pairs(kKeys) + kFetching) * 32) walk
         }
         float u[8][4] = {};
         times_triangle<N>(u, left, solve, lane);
-        hand_over<8>(to + kKeys * 16, u, lane);
+        if (w.wide) hand_over<8>(to + kKeys * 16, u, lane);
+        else
+#pragma unroll
+          for (int n = 0; n < 4; ++n) hand_over_left<N>(to, N::a_of(u[2 * n], u[2 * n + 1]), kKeys / 16 + n, lane);
         if (by_number) {
           by_token(u, decays + kTokens, pair);
           const float whole = decays[kTokens - 1];
@@ -238,9 +258,10 @@ __global__ void __launch_bounds__((2 * most_pairs(kKeys) + kFetching) * 32) walk
       const int64_t row = (b * in.positions + s.first * kTokens + token) * H + h;
       const float* const S = exchanged(c);
       float u[8][4];
+      if (w.wide)
 #pragma unroll
-      for (int n = 0; n < 8; ++n) take_over(u[n], S + kKeys * 16, n, lane);
-      if (m == 0) {
+        for (int n = 0; n < 8; ++n) take_over(u[n], S + kKeys * 16, n, lane);
+      if (m == 0 && w.wide) {
         if (in.kept) {
           slot_before = slot, inside_before = inside;
           inside = marks_of(s, c, slot, lane);
@@ -289,10 +310,16 @@ __global__ void __launch_bounds__((2 * most_pairs(kKeys) + kFetching) * 32) walk
         float o[8][4] = {};
 #pragma unroll
         for (int k = 0; k < kKeys / 16; ++k) {
-          float x[2][4];
-          take_over(x[0], S, 2 * k, lane);
-          take_over(x[1], S, 2 * k + 1, lane);
-          times_columns<N>(o, N::a_of(x[0], x[1]), reinterpret_cast<const E*>(queries) + k * 16, w.pitch, lane);
+          typename N::A a;
+          if (w.wide) {
+            float x[2][4];
+            take_over(x[0], S, 2 * k, lane);
+            take_over(x[1], S, 2 * k + 1, lane);
+            a = N::a_of(x[0], x[1]);
+          } else {
+            take_over_left<N>(a, S, k, lane);
+          }
+          times_columns<N>(o, a, reinterpret_cast<const E*>(queries) + k * 16, w.pitch, lane);
         }
         const float scale = static_cast<float>(in.scale);
 #pragma unroll
@@ -302,7 +329,10 @@ __global__ void __launch_bounds__((2 * most_pairs(kKeys) + kFetching) * 32) walk
         if (by_number) by_token(o, reinterpret_cast<const float*>(queries + w.tile_bytes + w.block_bytes), pair);
         typename N::A left[4];
 #pragma unroll
-        for (int n = 0; n < 4; ++n) left[n] = N::a_of(u[2 * n], u[2 * n + 1]);
+        for (int n = 0; n < 4; ++n) {
+          if (w.wide) left[n] = N::a_of(u[2 * n], u[2 * n + 1]);
+          else take_over_left<N>(left[n], S, kKeys / 16 + n, lane);
+        }
         times_triangle<N>(o, left, queries + w.tile_bytes, lane);
         if (s.read_parts && part < s.parts) write_squares(s.read_parts + (((part * in.batch + b) * tokens + token) * H + h) * group + m, H * group, o, rows, lane);
         write_tile(static_cast<E*>(in.z) + (row * group + m) * V, H * group * V, rows, o);
@@ -324,14 +354,18 @@ const char* walk_case(const Segment& s, cudaStream_t stream) {
   int warps = static_cast<int>(s.parts < most_pairs(kKeys) ? s.parts : most_pairs(kKeys));
   while (warps > 1 && (s.parts + warps - 1) / warps * s.in.batch * s.in.heads * 2 <= processors) warps = (warps + 1) / 2;
   const bool by_channel = s.in.g && s.in.g_width > 1;
+  const Chunk& in = s.in;
+  const bool wide = sizeof(typename N::Element) == 4 || in.kept || in.written || in.write_norm || s.backward;
+  // Two stages hide the fetching; one does not. What runs beside needs room too.
   WalkShape w;
-  // Two stages hide the fetching; one does not.
-  for (int least = 2;; warps = warps > 1 ? (warps + 1) / 2 : 1) {
-    int stages = 3;
-    do w = walk_shape(sizeof(typename N::Element), kKeys, warps, stages, by_channel, s.in.group > 1 && s.in.z); while (w.bytes() > most && --stages);
-    if (stages >= least) break;
-    if (warps == 1 && least-- == 1) return "a chunk does not fit in the shared memory";
-  }
+  bool fits = false;
+  for (int least = 2; least > 0 && !fits; --least)
+    for (int pairs = warps; pairs > 0 && !fits; --pairs)
+      for (int stages = s.beside ? 2 : 3; stages >= least && !fits; --stages) {
+        w = walk_shape(sizeof(typename N::Element), kKeys, pairs, stages, by_channel, in.group > 1 && in.z, wide);
+        fits = w.bytes() <= most;
+      }
+  if (!fits) return "a chunk does not fit in the shared memory";
   e = cudaFuncSetAttribute(walk_kernel<N, kKeys>, cudaFuncAttributeMaxDynamicSharedMemorySize, w.bytes());
   if (e != cudaSuccess) return sentence(e);
   const dim3 grid(static_cast<unsigned>((s.parts + warps - 1) / warps), static_cast<unsigned>(s.in.batch * s.in.heads));
