@@ -9,11 +9,9 @@
 #include "app/cli/commands/commands.h"
 #include "app/engine/plugin_analyses.h"
 #include "core/families/registry.h"
-#include "core/mixers/chunk_kernel.h"
 #include "core/mixers/registry.h"
-#include "core/mixers/scan.h"
-#include "core/mixers/softmax_attention/statistics.h"
 #include "core/model/device.h"
+#include "core/model/kernel_library.h"
 #include "core/model/weights.h"
 
 namespace microtome::cli {
@@ -99,6 +97,25 @@ int inspect_file(const CommandLine& line, const std::string& path) {
 
 }  // namespace
 
+namespace {
+
+struct KernelEntry { const char *name, *symbol, *what; };
+constexpr KernelEntry kKernels[] = {
+    {"scan", "microtome_scan_cuda", "states and decoding of linear mixers"},
+    {"chunk_linear", "microtome_chunk_linear_forward", "linear mixers without a delta rule, whole prompts"},
+    {"chunk_delta", "microtome_chunk_delta_forward", "delta rules, whole prompts"},
+    {"short_conv", "microtome_short_conv_cuda", "the convolution before a linear mixer"},
+    {"attention_statistics", "microtome_attention_statistics_cuda", "where softmax heads look, without their patterns"},
+    {"masked_softmax", "microtome_masked_softmax_cuda", "scores and patterns that are looked at"},
+    {"layer_norm", "microtome_layer_norm_cuda", "norms that are looked at"},
+    {"top_choice", "microtome_top_rows_cuda", "training of sparse dictionaries: the k strongest"},
+    {"sparse_step", "microtome_decode_step_cuda", "training of sparse dictionaries: decode and gradients"},
+    {"sparse_codes", "microtome_sparse_codes_cuda", "sparse dictionaries: decode"},
+    {"adam", "microtome_adam_rows_cuda", "training of sparse dictionaries: Adam"},
+};
+
+}  // namespace
+
 int doctor(const CommandLine& line) {
   Json out;
   out["microtome"] = MICROTOME_VERSION;
@@ -108,10 +125,10 @@ int doctor(const CommandLine& line) {
   for (const CudaDevice& d : cuda.devices) devices.push_back(d.name);
   out["cuda"] = {{"built", cuda.built}, {"usable", cuda.usable}, {"why_not", cuda.why_not}, {"devices", devices}};
   out["kernels"] = Json::array();
-  if (cuda.usable && mixers::scan_missing().empty()) out["kernels"].push_back("scan");
-  if (cuda.usable && mixers::chunk_kernel_missing(false).empty()) out["kernels"].push_back("chunk_linear");
-  if (cuda.usable && mixers::chunk_kernel_missing(true).empty()) out["kernels"].push_back("chunk_delta");
-  if (cuda.usable && mixers::attention_kernels_missing().empty()) out["kernels"].push_back("attention_statistics");
+  std::string no_kernels = cuda.usable ? std::string() : "no GPU";
+  if (cuda.usable)
+    for (const auto& [name, symbol, what] : kKernels)
+      if (kernel_function(symbol, &no_kernels)) out["kernels"].push_back({{"name", name}, {"for", what}});
   std::filesystem::path folder = std::filesystem::path(line.program).parent_path();
   out["desktop"] = std::filesystem::exists(folder / "microtome-desktop");
   const app::AnalysisCatalogue known = app::load_analyses();
@@ -147,8 +164,9 @@ int doctor(const CommandLine& line) {
     std::printf("microtome %s, LibTorch %s\n", MICROTOME_VERSION, MICROTOME_TORCH_VERSION);
     if (cuda.usable) std::printf("CUDA: %zu device(s), from cuda:0\n", cuda.devices.size());
     else std::printf("CUDA: not used (%s)\n", cuda.why_not.c_str());
-    if (out["kernels"].empty()) std::printf("CUDA kernels of our own: not used (%s); mixers run as LibTorch operations\n", cuda.usable ? mixers::scan_missing().c_str() : "no GPU");
-    else std::printf("CUDA kernels of our own: scan (states and decoding of linear mixers), attention_statistics (where softmax heads look, without their patterns)\n");
+    if (out["kernels"].empty()) std::printf("CUDA kernels of our own: not used (%s); the same is done by LibTorch operations\n", no_kernels.c_str());
+    else std::printf("CUDA kernels of our own:\n");
+    for (const Json& k : out["kernels"]) std::printf("  %-22s %s\n", k["name"].get<std::string>().c_str(), k["for"].get<std::string>().c_str());
     std::printf("Desktop app: %s\n", out["desktop"].get<bool>() ? "present" : "not built");
     print_plugins(known);
     std::printf("\n");
