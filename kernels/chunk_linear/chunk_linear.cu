@@ -3,8 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdio>
-#include <cstdlib>
+#include <utility>
 
 #include "kernels/chunk/chunk.h"
 #include "kernels/chunk_linear/pass.h"
@@ -16,9 +15,6 @@ Layout layout_of(bool wide, int d_k, int d_v, Decay decay, int64_t shared_limit)
   if (d_k < 1 || d_v < 1 || d_k > 256 || d_v > 256) return at;
   at.keys = d_k <= 64 ? 64 : d_k <= 128 ? 128 : 256;
   at.columns = !wide && at.keys == 128 && d_v > 64 ? 128 : 64;
-#ifdef CHUNK_TUNE
-  if (const char* tune = getenv("TUNE")) { int h = 2, n = 0; sscanf(tune, "%d,%d", &h, &n); if (at.keys <= 128 && n) { at.halves = h; at.columns = n; } }
-#endif
   at.parts = (d_v + at.columns - 1) / at.columns;
   // As in pass.cuh, Shared.
   const int64_t size = wide ? 4 : 2, rows = at.keys + 8, columns = at.columns + (wide ? 4 : 8);
