@@ -449,8 +449,11 @@ const char* back_of(const Segment& s, const ChunkGradient& gradient, cudaStream_
     case 32: return back_case<N, 32>(s, gradient, stream);
     case 64: return back_case<N, 64>(s, gradient, stream);
     case 128: return back_case<N, 128>(s, gradient, stream);
-    default: return back_case<N, 256>(s, gradient, stream);
+    default: break;
   }
+  // In float32 the registers do not hold it.
+  if constexpr (sizeof(typename N::Element) == 2) return back_case<N, 256>(s, gradient, stream);
+  else return "no gradients in float32 with d_k > 128";
 }
 
 }  // namespace microtome::kernels::delta

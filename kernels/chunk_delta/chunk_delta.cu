@@ -59,7 +59,7 @@ bool covered(const Chunk& in, bool backward) {
   const int64_t most = shared_memory();
   if (walk_shape(e, keys, 1, 1, in.g_width > 1, in.group > 1, true).bytes() > most) return false;
   if (2 * kChunkTokens * (72 * 4 + (round_up(in.d_k, 16) + 8) * e) + 768 > most) return false;   // prepare
-  if (backward && (in.g_width > 1 || in.group != 1 || back_shape(e, keys, 1, 1).stage_bytes > most || 38400 + 8 * 64 * 72 * e > most)) return false;
+  if (backward && (in.g_width > 1 || in.group != 1 || (e == 4 && keys > 128) || back_shape(e, keys, 1, 1).stage_bytes > most || 38400 + 8 * 64 * 72 * e > most)) return false;
   return in.beta && in.batch > 0 && in.heads > 0 && in.group > 0 && in.d_k > 0 && in.d_k <= 256 && in.d_v > 0 && in.d_v <= 32768 &&
          (in.g_width == 0 || in.g_width == 1 || in.g_width == in.d_k) && in.batch * in.heads <= 65535;
 }
