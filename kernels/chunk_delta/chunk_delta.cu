@@ -281,18 +281,3 @@ extern "C" const char* microtome_chunk_delta_backward(const microtome::kernels::
   if (!error && gradient.dstate_in) error = copy(gradient.dstate_in, adjoint);
   return error;
 }
-#ifdef DELTA_PARTS
-const char* parts(const microtome::kernels::Chunk& in, int part, int) {
-  using namespace microtome::kernels::delta;
-  const int64_t step = chunks_a_segment(in), all = chunks_of(in);
-  for (int64_t first = 0; first < all; first += step) {
-    Segment s;
-    s.in = in;
-    s.first = first;
-    s.chunks = std::min(step, all - first);
-    lay_out(s, in.workspace);
-    if (const char* e = part == 0 ? prepare(s, 0) : part == 1 ? walk(s, 0) : expand(s, 0)) return e;
-  }
-  return nullptr;
-}
-#endif
