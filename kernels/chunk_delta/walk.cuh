@@ -368,7 +368,7 @@ const char* walk_case(const Segment& s, cudaStream_t stream) {
   if (!fits) return "a chunk does not fit in the shared memory";
   e = cudaFuncSetAttribute(walk_kernel<N, kKeys>, cudaFuncAttributeMaxDynamicSharedMemorySize, w.bytes());
   if (e != cudaSuccess) return sentence(e);
-  const dim3 grid(static_cast<unsigned>((s.parts + warps - 1) / warps), static_cast<unsigned>(s.in.batch * s.in.heads));
+  const dim3 grid(static_cast<unsigned>((s.parts + w.warps - 1) / w.warps), static_cast<unsigned>(s.in.batch * s.in.heads));   // fewer pairs may fit than were wanted
   walk_kernel<N, kKeys><<<grid, (2 * w.warps + kFetching) * 32, w.bytes(), stream>>>(s, w);
   return sentence(cudaGetLastError());
 }
