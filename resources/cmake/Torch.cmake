@@ -33,7 +33,14 @@ add_library(mt_torch INTERFACE)
 add_library(mt::torch ALIAS mt_torch)
 target_include_directories(mt_torch SYSTEM INTERFACE "${_torch_root}/include"
                            "${_torch_root}/include/torch/csrc/api/include")
-target_link_libraries(mt_torch INTERFACE "${_L}/libtorch_cpu.so" "${_L}/libc10.so")
+# LibTorch's own OpenMP runtime, so that there is one pool of threads.
+file(GLOB _gomp "${_L}/libgomp*.so*")
+if(_gomp)
+  list(GET _gomp 0 _gomp)
+else()
+  set(_gomp gomp)
+endif()
+target_link_libraries(mt_torch INTERFACE "${_L}/libtorch_cpu.so" "${_L}/libc10.so" "${_gomp}")
 # A LibTorch zip built with the old ABI cannot be linked with ours; the wheel and the cxx11-abi zip can.
 set(MICROTOME_TORCH_VERSION unknown)
 if(EXISTS "${_torch_root}/version.py")

@@ -4,6 +4,7 @@ short, every extension folder has a README, no text names a path outside the pro
 
     check_rules.py SOURCE_DIR [MICROTOME_EXECUTABLE]
 """
+import json
 import os
 import re
 import subprocess
@@ -145,6 +146,19 @@ if PROGRAM:
     for bad in ("libQt", "libtorch_cuda"):
         if bad in core:
             problems.append(f"libmicrotome_app.so links {bad}")
+    # at::parallel_for is a plain loop in a file that is compiled without OpenMP.
+    looped = 0
+    with open(os.path.join(os.path.dirname(PROGRAM), "compile_commands.json"), encoding="utf-8") as f:
+        for entry in json.load(f):
+            path = os.path.relpath(entry["file"], ROOT)
+            if path.startswith("core/") and path.endswith(".cc"):
+                with open(entry["file"], encoding="utf-8") as source:
+                    if "at::parallel_for" in source.read():
+                        looped += 1
+                        if "-fopenmp" not in entry["command"]:
+                            problems.append(f"{path} calls at::parallel_for and is compiled without -fopenmp: one thread would run it")
+    if looped == 0:
+        problems.append("no file with at::parallel_for was found: the check looks at the wrong folder")
     if "libtorch_cpu" not in core:
         problems.append("libmicrotome_app.so does not link LibTorch: the check looks at the wrong file")
 
