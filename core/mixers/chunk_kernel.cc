@@ -3,7 +3,6 @@
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <ATen/core/grad_mode.h>
-#include <c10/core/impl/DeviceGuardImplInterface.h>
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
@@ -82,10 +81,6 @@ Call make_call(const RecurrenceInput& r, const at::Tensor& state) {
   return c;
 }
 
-void* stream_of(const at::Tensor& x) {
-  return c10::impl::getDeviceGuardImpl(x.device().type())->getStream(x.device()).native_handle();
-}
-
 [[noreturn]] void refused(const char* name, const char* error) {
   throw Error(StatusCode::kFailed, std::string("the GPU refuses the chunk kernel: ") + error, std::string("mixer ") + name, "use --form naive");
 }
@@ -127,7 +122,7 @@ at::Tensor launch(const LinearRecurrence::Kind& kind, const RecurrenceInput& r, 
   const Functions& f = functions(kind.delta);
   workspace = at::empty({std::max<int64_t>(f.workspace(c.in, false), 0)}, c.q.options().dtype(at::kByte));
   c.in.workspace = workspace.mutable_data_ptr();
-  if (const char* error = f.forward(c.in, c.q.device().index(), stream_of(c.q))) refused(kind.name, error);
+  if (const char* error = f.forward(c.in, c.q.device().index(), current_stream(c.q.device()))) refused(kind.name, error);
   return z;
 }
 
@@ -184,7 +179,7 @@ bool gradients_of_kernel(bool delta, const RecurrenceInput& r, const at::Tensor&
   gradient.dstate_in = dstate.mutable_data_ptr<float>();
   if (c.g.defined()) gradient.dg = (dg = at::empty_like(c.g)).mutable_data_ptr<float>();
   if (c.beta.defined()) gradient.dbeta = (dbeta = at::empty_like(c.beta)).mutable_data_ptr<float>();
-  if (const char* error = f.backward(gradient, c.q.device().index(), stream_of(c.q))) refused("", error);
+  if (const char* error = f.backward(gradient, c.q.device().index(), current_stream(c.q.device()))) refused("", error);
   out = {dq, dk, dv};
   if (dg.defined()) out.push_back(dg);
   if (dbeta.defined()) out.push_back(dbeta);

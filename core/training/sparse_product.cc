@@ -2,12 +2,9 @@
 
 #include <ATen/ATen.h>
 #include <ATen/Parallel.h>
-#include <c10/core/impl/DeviceGuardImplInterface.h>
 
-#include <cstring>
 
-#include "core/base/status.h"
-#include "core/model/kernel_library.h"
+#include "core/training/gpu_call.h"
 #include "kernels/sparse_codes/sparse_codes.h"
 
 namespace microtome {
@@ -30,13 +27,9 @@ kernels::SparseCodesView view(const SparseBatch& c) {
 // False: the operations of LibTorch must do it.
 bool on_gpu(int what, const SparseBatch& c, const at::Tensor& x, const at::Tensor& y, int64_t width, at::Tensor& out) {
   static const auto start = reinterpret_cast<kernels::SparseCodesCuda>(kernel_function(kernels::kSparseCodesCudaSymbol));
-  // Work on another stream than the default one would have to be waited for.
-  if (!start || !out.is_cuda() || c10::impl::getDeviceGuardImpl(out.device().type())->getStream(out.device()).id() != 0) return false;
+  if (!start || !on_default_stream(out)) return false;
   const float* px = x.defined() ? x.const_data_ptr<float>() : nullptr;
-  const char* error = start(what, view(c), px, y.const_data_ptr<float>(), width, out.mutable_data_ptr<float>(), out.device().index(), nullptr);
-  if (!error) return true;
-  if (std::strcmp(error, "not covered") == 0) return false;
-  throw Error(StatusCode::kFailed, std::string("the GPU refuses a product of sparse codes: ") + error, "training", "train on --device cpu");
+  return did(start(what, view(c), px, y.const_data_ptr<float>(), width, out.mutable_data_ptr<float>(), out.device().index(), nullptr), "a product of sparse codes");
 }
 
 constexpr int64_t kGrain = 16;

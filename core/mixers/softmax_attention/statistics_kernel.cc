@@ -2,7 +2,6 @@
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
 #include <ATen/core/grad_mode.h>
-#include <c10/core/impl/DeviceGuardImplInterface.h>
 
 #include "core/base/status.h"
 #include "core/mixers/softmax_attention/statistics.h"
@@ -98,8 +97,6 @@ bool statistics_kernel_covers(const at::Tensor& q, const at::Tensor& k, const At
   if (q.size(3) > kernels::kAttentionMostWidth) return no("heads are wider than " + std::to_string(kernels::kAttentionMostWidth));
   if (q.size(0) * q.size(2) > 65535) return no("there are more than 65,535 heads times rows");
   if (!cuda_kernels().statistics || !cuda_kernels().pattern) return no(cuda_kernels().why_not);
-  // Work on another stream than the default one would have to be waited for.
-  if (c10::impl::getDeviceGuardImpl(q.device().type())->getStream(q.device()).id() != 0) return no("the current stream is not the default one");
   return true;
 }
 
@@ -127,7 +124,7 @@ PatternStatistics pattern_statistics(const at::Tensor& q, const at::Tensor& k, c
     work.out_targets = out.at.mutable_data_ptr<float>();
   }
   // A device with too little shared memory refuses before anything is started.
-  if (cuda_kernels().statistics(work, q.device().index(), nullptr)) return pattern_statistics_blocked(q, k, options, rows, asked);
+  if (cuda_kernels().statistics(work, q.device().index(), current_stream(q.device()))) return pattern_statistics_blocked(q, k, options, rows, asked);
   if (asked.dropped > 0) out.numbers.select(3, 2).add_(static_cast<double>(asked.dropped));
   return out;
 }
@@ -141,7 +138,7 @@ at::Tensor pattern_only(const at::Tensor& q, const at::Tensor& k, const Attentio
     work.scores = h.scores;
     at::Tensor out = at::empty({q.size(0), q.size(2), q.size(1), k.size(1)}, at::TensorOptions().dtype(type).device(q.device()));
     work.out = out.mutable_data_ptr();
-    if (!cuda_kernels().pattern(work, q.device().index(), nullptr)) return out;
+    if (!cuda_kernels().pattern(work, q.device().index(), current_stream(q.device()))) return out;
   }
   return attention_pattern(attention_scores(q, k, options, rows), options).to(type);
 }
