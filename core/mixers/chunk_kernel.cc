@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "core/mixers/positions.h"
 #include "core/model/kernel_library.h"
 #include "kernels/chunk/chunk.h"
 
@@ -99,9 +100,7 @@ at::Tensor launch(const LinearRecurrence::Kind& kind, const RecurrenceInput& r, 
     c.in.kept_count = static_cast<int64_t>(notes->keep.size());
     notes->kept = at::empty({B, c.in.kept_count, H, c.in.d_k, c.in.d_v}, wide);
     c.in.kept = notes->kept.mutable_data_ptr<float>();
-    slots = at::full({T}, -1, at::kLong);
-    for (int64_t i = 0; i < c.in.kept_count; ++i) slots.mutable_data_ptr<int64_t>()[notes->keep[static_cast<size_t>(i)]] = i;
-    slots = slots.to(c.q.device());
+    slots = places_of(notes->keep, T, c.q.device());
     c.in.slots = slots.const_data_ptr<int64_t>();
   }
   if (notes && notes->want_written) {
@@ -158,12 +157,36 @@ variable_list gradients_of_form(SpanForm form, const RecurrenceInput& r, const a
   return torch::autograd::grad(outputs, leaves, gradients, false, false, /*allow_unused=*/true);
 }
 
+bool gradients_of_kernel(bool delta, const RecurrenceInput& r, const at::Tensor& S, bool read_out, at::Tensor dz, const at::Tensor& dS, variable_list& out);
+
+// Where query heads share a state: as if each had its own, and what they share gets the sum.
+bool gradients_by_query_head(bool delta, const RecurrenceInput& r, const at::Tensor& S, const at::Tensor& dz, const at::Tensor& dS, variable_list& out) {
+  const int64_t heads = r.k.size(2), group = r.q.size(2) / heads;
+  auto each = [&](const at::Tensor& t, int64_t axis) { return t.defined() ? t.repeat_interleave(group, axis) : t; };
+  RecurrenceInput in = r;
+  in.k = each(r.k, 2);
+  in.v = each(r.v, 2);
+  in.g = each(r.g, 2);
+  in.beta = each(r.beta, 2);
+  at::Tensor last;
+  if (dS.defined()) {                  // there is one last state
+    last = at::zeros({S.size(0), heads * group, S.size(2), S.size(3)}, dS.options());
+    last.slice(1, 0, heads * group, group).copy_(dS);
+  }
+  if (!gradients_of_kernel(delta, in, each(S, 1), true, dz, last, out)) return false;
+  for (size_t i = 1; i < out.size(); ++i) {
+    const int64_t axis = i + 1 == out.size() ? 1 : 2;                                  // the state's
+    out[i] = out[i].unflatten(axis, at::IntArrayRef({heads, group})).sum(axis + 1);
+  }
+  return true;
+}
+
 bool gradients_of_kernel(bool delta, const RecurrenceInput& r, const at::Tensor& S, bool read_out, at::Tensor dz, const at::Tensor& dS, variable_list& out) {
   const Functions& f = functions(delta);
   if (!f.backward || !read_out) return false;
   Call c = make_call(r, S.contiguous());
   const int64_t bytes = f.workspace(c.in, true);
-  if (bytes < 0) return false;
+  if (bytes < 0) return c.in.group > 1 && gradients_by_query_head(delta, r, S, dz, dS, out);
   kernels::ChunkGradient gradient;
   const at::Tensor workspace = at::empty({bytes}, c.q.options().dtype(at::kByte));
   c.in.workspace = workspace.mutable_data_ptr();

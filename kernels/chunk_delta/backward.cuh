@@ -1,4 +1,5 @@
-// backward.cuh — gradients where the decay is none or a number a token.
+// backward.cuh — gradients; what is made of them for all chunks at once where the decay is none or a number a token (by channel:
+// finish_channel.cuh).
 //
 // From the last chunk to the first, a warp with 16 columns of the state's gradient D as in walk.cuh, D' after a chunk:
 //   dw = A^T dZ + K_to D';  y = (I + L)^-T dw;  dV = beta y;  D = whole D' + scale Q_from^T dZ - K_from^T (beta y)
@@ -43,7 +44,7 @@ __global__ void __launch_bounds__(128) back_kernel(const Segment s, const ChunkG
         if (key < K && mine[i / 2]) to[static_cast<int64_t>(key) * V + j + (i / 2) * 8] = D[n][i];
       }
   };
-  // Stage: K, Q, (I + L)^-1, A, from, to, beta, dZ.
+  const bool by_number = in.g && !w.by_channel;
   auto load = [&](int step) {
     const int64_t c = s.chunks - 1 - step;
     if (c >= 0) {
@@ -51,16 +52,25 @@ __global__ void __launch_bounds__(128) back_kernel(const Segment s, const ChunkG
       const int rows = static_cast<int>(min(static_cast<int64_t>(kTokens), in.positions - token));
       const int64_t row = (b * in.positions + token) * H + h;
       char* to = shared + (step % w.stages) * w.stage_bytes;
-      copy_rows(reinterpret_cast<E*>(to), w.pitch, static_cast<const E*>(in.k) + row * K, H * K, rows, K, kKeys, thread, threads);
-      to += w.tile_bytes;
-      copy_rows(reinterpret_cast<E*>(to), w.pitch, static_cast<const E*>(in.q) + row * K, H * K, rows, K, kKeys, thread, threads);
-      to += w.tile_bytes;
+      if (w.by_channel) {
+        for (const void* from : {s.k_to, s.q_from, s.k_from}) {
+          copy_rows(reinterpret_cast<E*>(to), w.pitch, static_cast<const E*>(from) + at * kTokens * K, K, kTokens, K, kKeys, thread, threads);
+          to += w.tile_bytes;
+        }
+      } else {
+        copy_rows(reinterpret_cast<E*>(to), w.pitch, static_cast<const E*>(in.k) + row * K, H * K, rows, K, kKeys, thread, threads);
+        to += w.tile_bytes;
+        copy_rows(reinterpret_cast<E*>(to), w.pitch, static_cast<const E*>(in.q) + row * K, H * K, rows, K, kKeys, thread, threads);
+        to += w.tile_bytes;
+      }
       copy_bytes(to, static_cast<const char*>(s.bare) + at * w.block_bytes, w.block_bytes, thread, threads);
       to += w.block_bytes;
       copy_bytes(to, static_cast<const char*>(s.scores) + at * w.block_bytes, w.block_bytes, thread, threads);
       to += w.block_bytes;
-      if (in.g) copy_bytes(to, s.decays + at * 2 * kTokens, 2 * kTokens * 4, thread, threads);
-      to += 2 * kTokens * 4;
+      if (by_number) copy_bytes(to, s.decays + at * 2 * kTokens, 2 * kTokens * 4, thread, threads);
+      if (w.by_channel)
+        for (int i = thread; i < kKeys; i += threads) copy4(to + 4 * i, s.decays + at * K + min(i, K - 1), i < K);
+      to += w.decay_bytes;
       for (int i = thread; i < kTokens; i += threads) copy4(to + 4 * i, in.beta + row + (i < rows ? i : 0) * H, i < rows);
       to += kTokens * 4;
       copy_rows(reinterpret_cast<E*>(to), w.v_pitch, static_cast<const E*>(gradient.dz) + row * V + first_column, H * V, rows, min(V - first_column, w.warps * 16), w.warps * 16, thread, threads);
@@ -100,10 +110,11 @@ __global__ void __launch_bounds__(128) back_kernel(const Segment s, const ChunkG
     char* const base = shared + (step % w.stages) * w.stage_bytes;
     const E* const ks = reinterpret_cast<const E*>(base);
     const E* const qs = reinterpret_cast<const E*>(base + w.tile_bytes);
-    const char* const bare = base + 2 * w.tile_bytes;
+    const E* const readers = w.by_channel ? qs + kTokens * w.pitch : ks;
+    const char* const bare = base + (w.by_channel ? 3 : 2) * w.tile_bytes;
     const char* const scores = bare + w.block_bytes;
     const float* const decays = reinterpret_cast<const float*>(scores + w.block_bytes);
-    const float* const beta = decays + 2 * kTokens;
+    const float* const beta = decays + w.decay_bytes / 4;
     E* const values = reinterpret_cast<E*>(base + w.stage_bytes - w.v_bytes) + warp * 16;
     auto write_tile = [&](E* to, int64_t stride, int count, const float (&x)[8][4]) {
       __syncwarp();
@@ -117,7 +128,7 @@ __global__ void __launch_bounds__(128) back_kernel(const Segment s, const ChunkG
     float o[8][4], dw[8][4] = {}, y[8][4] = {};
 #pragma unroll
     for (int k = 0; k < kKeys / 16; ++k) times_columns<N>(dw, N::a_of(D[2 * k], D[2 * k + 1]), ks + k * 16, w.pitch, lane);
-    if (in.g) by_token(dw, decays + kTokens, 1.f);
+    if (by_number) by_token(dw, decays + kTokens, 1.f);
     typename N::A left[4];
 #pragma unroll
     for (int n = 0; n < 4; ++n) {
@@ -131,7 +142,7 @@ __global__ void __launch_bounds__(128) back_kernel(const Segment s, const ChunkG
     write_tile(static_cast<E*>(s.answers) + at * kTokens * V, V, kTokens, y);
     by_token(y, beta, 1.f);
     write_tile(static_cast<E*>(gradient.dv) + row * V, H * V, rows, y);
-    if (in.g) {
+    if (by_number) {
       by_token(y, decays, -1.f);
       by_token(o, decays, scale);
       const float whole = decays[kTokens - 1];
@@ -145,8 +156,14 @@ __global__ void __launch_bounds__(128) back_kernel(const Segment s, const ChunkG
 #pragma unroll
         for (int i = 0; i < 4; ++i) y[n][i] = -y[n][i], o[n][i] *= scale;
     }
+    if (w.by_channel)
+#pragma unroll
+      for (int n = 0; n < kTiles; ++n) {
+        const float2 f = *reinterpret_cast<const float2*>(decays + n * 8 + pair);
+        D[n][0] *= f.x, D[n][1] *= f.y, D[n][2] *= f.x, D[n][3] *= f.y;
+      }
     add_rows(o, qs);
-    add_rows(y, ks);
+    add_rows(y, readers);
   }
   write_state(home);
 }
@@ -163,7 +180,7 @@ const char* back_case(const Segment& s, const ChunkGradient& gradient, cudaStrea
   BackShape w;
   for (;; warps = (warps + 1) / 2) {
     int stages = 3;
-    do w = back_shape(sizeof(typename N::Element), kKeys, warps, stages); while (stages * w.stage_bytes > most && --stages);
+    do w = back_shape(sizeof(typename N::Element), kKeys, warps, stages, s.in.g_width > 1); while (stages * w.stage_bytes > most && --stages);
     if (stages) break;
     if (warps == 1) return "a chunk does not fit in the shared memory";
   }

@@ -36,6 +36,7 @@ const char* walk_back(const Segment& s, const ChunkGradient& g, cudaStream_t str
 }
 
 const char* finish_gradients(const Segment& s, const ChunkGradient& g, cudaStream_t stream) {
+  if (s.in.g_width > 1) return finish_channel_gradients(s, g, stream);
   switch (s.in.element) {
     case Element::kBFloat16: return finish_bfloat16(s, g, stream);
     case Element::kFloat16: return finish_float16(s, g, stream);
@@ -59,7 +60,11 @@ bool covered(const Chunk& in, bool backward) {
   const int64_t most = shared_memory();
   if (walk_shape(e, keys, 1, 1, in.g_width > 1, in.group > 1, true).bytes() > most) return false;
   if (2 * kChunkTokens * (72 * 4 + (round_up(in.d_k, 16) + 8) * e) + 768 > most) return false;   // prepare
-  if (backward && (in.g_width > 1 || in.group != 1 || (e == 4 && keys > 128) || back_shape(e, keys, 1, 1).stage_bytes > most || 38400 + 8 * 64 * 72 * e > most)) return false;
+  if (backward) {
+    const bool by_channel = in.g_width > 1;
+    const int finish = by_channel ? finish_channel_bytes(e) : 38400 + 8 * 64 * 72 * e;
+    if (in.group != 1 || (e == 4 && keys > 128) || back_shape(e, keys, 1, 1, by_channel).stage_bytes > most || finish > most) return false;
+  }
   return in.beta && in.batch > 0 && in.heads > 0 && in.group > 0 && in.d_k > 0 && in.d_k <= 256 && in.d_v > 0 && in.d_v <= 32768 &&
          (in.g_width == 0 || in.g_width == 1 || in.g_width == in.d_k) && in.batch * in.heads <= 65535;
 }

@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kPrepareThreads, 3) prepare_channel(const Segm
   const Place p = place_of(s);
   const int thread = threadIdx.x, warp = thread / 32, lane = thread % 32;
   const int64_t row = (p.b * in.positions + p.first_token) * in.heads + p.h, at = p.bh * s.chunks + p.chunk;
-  const bool read = in.z || in.pattern;
+  const bool read = in.z || in.pattern || s.backward;
   const int t = warp * 16 + (lane >> 2), pair = (lane & 3) * 2;
   if (thread < kTokens) beta[thread] = thread < p.rows ? in.beta[row + thread * in.heads] : 0.f;
 
@@ -94,7 +94,7 @@ __global__ void __launch_bounds__(kPrepareThreads, 3) prepare_channel(const Segm
               static_cast<E*>(s.k_from)[token * K + channel] = E(ks[place] * before);
               static_cast<E*>(s.k_to)[token * K + channel] = E(behind[place] * after);
             }
-            if (in.z) static_cast<E*>(s.q_from)[((at * group + m) * kTokens + warp * 16 + i) * K + channel] = E(qs[place] * before);
+            if (in.z || s.backward) static_cast<E*>(s.q_from)[((at * group + m) * kTokens + warp * 16 + i) * K + channel] = E(qs[place] * before);
           }
       }
 #pragma unroll 1
@@ -177,6 +177,7 @@ __global__ void __launch_bounds__(kPrepareThreads, 3) prepare_channel(const Segm
       __syncwarp();
       invert(L, M, warp, lane);
       store_solve<N>(static_cast<char*>(s.solve) + at * kBlocks * N::kBlock, M, beta, warp, lane);
+      if (s.bare) store_solve<N>(static_cast<char*>(s.bare) + at * kBlocks * N::kBlock, M, nullptr, warp, lane);
     }
     if (!read) continue;
     store_scores<N>(s, at, m, qk, warp, lane);

@@ -26,7 +26,7 @@ struct Segment {
   float* starts = nullptr;             // S before each chunk [.., d_k, d_v]
   float* values = nullptr;             // w [batch, tokens of the segment, heads, d_v]; null: in.written
   float *write_parts = nullptr, *read_parts = nullptr; // sums of squares [parts, batch, tokens of the segment, heads (* group)]
-  // Backward (no decay or a number a token, one query head a state head). y = (I + L)^-T dw, so that dX = beta y.
+  // Backward (one query head a state head). y = (I + L)^-T dw, so that dX = beta y.
   bool backward = false;               // the walk notes all starts, X and w in the element type, [batch * heads, chunks, 64, d_v]
   void *bare = nullptr;                // (I + L)^-1, as solve
   void *inputs = nullptr, *writes = nullptr, *answers = nullptr;   // X, w, y
@@ -44,6 +44,9 @@ const char* expand(const Segment& s, cudaStream_t stream);
 // From the last chunk to the first: the gradient of the state, y and dv; then, for all chunks at once, the other gradients.
 const char* walk_back(const Segment& s, const ChunkGradient& gradient, cudaStream_t stream);
 const char* finish_gradients(const Segment& s, const ChunkGradient& gradient, cudaStream_t stream);
+// With a decay a channel; its shared memory for elements of so many bytes.
+const char* finish_channel_gradients(const Segment& s, const ChunkGradient& gradient, cudaStream_t stream);
+constexpr int finish_channel_bytes(int element) { return (2 * 64 * 72 + 3 * 64 * 64 + 13 * 64) * 4 + 6 * 64 * 72 * element; }
 
 inline const char* sentence(cudaError_t e) { return e == cudaSuccess ? nullptr : cudaGetErrorString(e); }
 inline int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
@@ -78,13 +81,17 @@ inline WalkShape walk_shape(int element, int keys, int warps, int stages, bool b
   return w;
 }
 
+// A stage: keys as writers, queries, by channel keys as readers; (I + L)^-1, A, decays, beta, dZ.
 struct BackShape {
-  int warps, stages, pitch, v_pitch, block_bytes, tile_bytes, v_bytes, stage_bytes;
+  int warps, stages, pitch, v_pitch, block_bytes, tile_bytes, v_bytes, decay_bytes, stage_bytes;
+  bool by_channel;
 };
 
-inline BackShape back_shape(int element, int keys, int warps, int stages) {
-  const WalkShape w = walk_shape(element, keys, warps, stages, false, false, true);
-  return {warps, stages, w.pitch, w.v_pitch, w.block_bytes, w.tile_bytes, w.v_bytes, 2 * w.tile_bytes + 2 * w.block_bytes + 3 * static_cast<int>(kChunkTokens) * 4 + w.v_bytes};
+inline BackShape back_shape(int element, int keys, int warps, int stages, bool by_channel) {
+  const WalkShape w = walk_shape(element, keys, warps, stages, by_channel, false, true);
+  const int decays = (by_channel ? keys : 2 * static_cast<int>(kChunkTokens)) * 4;
+  return {warps, stages, w.pitch, w.v_pitch, w.block_bytes, w.tile_bytes, w.v_bytes, decays,
+          (by_channel ? 3 : 2) * w.tile_bytes + 2 * w.block_bytes + decays + static_cast<int>(kChunkTokens) * 4 + w.v_bytes, by_channel};
 }
 
 }  // namespace microtome::kernels::delta

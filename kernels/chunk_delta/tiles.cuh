@@ -92,8 +92,8 @@ struct Half {
   }
   static __device__ __forceinline__ void load_block(B (&b)[2], const void* from, int lane) {
     const uint4 r = static_cast<const uint4*>(from)[lane];
-    b[0] = {{r.x, r.y}};
-    b[1] = {{r.z, r.w}};
+    b[0].r[0] = r.x, b[0].r[1] = r.y;
+    b[1].r[0] = r.z, b[1].r[1] = r.w;
   }
   // The same block as the B side of a product with the block itself.
   static __device__ __forceinline__ void load_block_turned(B (&b)[2], const void* from, int lane) {

@@ -356,11 +356,12 @@ const char* walk_case(const Segment& s, cudaStream_t stream) {
   const bool by_channel = s.in.g && s.in.g_width > 1;
   const Chunk& in = s.in;
   const bool wide = sizeof(typename N::Element) == 4 || in.kept || in.written || in.write_norm || s.backward;
-  // Two stages hide the fetching; one does not. What runs beside needs room too.
+  // Two stages hide the fetching; one does not, and is better than fewer than half of the pairs, each of which fetches all keys. What
+  // runs beside needs room too.
   WalkShape w;
   bool fits = false;
   for (int least = 2; least > 0 && !fits; --least)
-    for (int pairs = warps; pairs > 0 && !fits; --pairs)
+    for (int pairs = warps; pairs > 0 && !fits && (least == 1 || 2 * pairs >= warps); --pairs)
       for (int stages = s.beside ? 2 : 3; stages >= least && !fits; --stages) {
         w = walk_shape(sizeof(typename N::Element), kKeys, pairs, stages, by_channel, in.group > 1 && in.z, wide);
         fits = w.bytes() <= most;

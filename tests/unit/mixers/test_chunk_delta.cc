@@ -16,6 +16,8 @@
 #include "core/mixers/gated_delta_rule/forms.h"
 #include "core/mixers/kda/forms.h"
 #include "core/model/device.h"
+#include "core/model/kernel_library.h"
+#include "kernels/chunk/chunk.h"
 
 namespace microtome::mixers {
 namespace {
@@ -283,25 +285,59 @@ TEST_F(ChunkDelta, ErrorOfHalfTypesIsNoWorseThanThatOfTensorOperations) {
     }
 }
 
+void compare_gradients(const Shape& s, Decay decay, const RecurrenceInput& in, at::ScalarType type, double tolerance) {
+  const at::Tensor S0 = at::randn({s.batch, s.heads, s.d_k, s.d_v}, at::kDouble);
+  const at::Tensor dz = at::randn({s.batch, s.pos, s.heads * s.group, s.d_v}, at::kDouble).to(type).to(at::kDouble), dS = at::randn_like(S0);
+  auto gradients = [&](RecurrenceInput r, RecurrentState state, bool kernel) {
+    std::vector<at::Tensor> leaves;
+    for (at::Tensor* t : {&r.q, &r.k, &r.v, &r.beta, &r.g, &state.S})
+      if (t->defined()) leaves.push_back(*t = t->clone().requires_grad_(true));
+    const at::Tensor z = kernel ? chunk_kernel(kind_of(decay), r, state, true, nullptr) : kind_of(decay).naive(r, state, true);
+    return torch::autograd::grad({z, state.S}, leaves, {dz.to(z.device(), z.scalar_type()), dS.to(z.device(), state.S.scalar_type())});
+  };
+  const auto want = gradients(in, {S0, {}}, false), got = gradients(on_device(in, type), {S0.to(device(), at::kFloat), {}}, true);
+  const char* names[] = {"q", "k", "v", "beta", in.g.defined() ? "g" : "S", "S"};
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_LT(gap(got[i], want[i]), tolerance) << names[i];
+}
+
 TEST_F(ChunkDelta, GradientsAreTheNaiveOnes) {
-  const Shape shapes[] = {{1, 1, 1, 1, 32, 32}, {1, 63, 1, 1, 64, 64}, {1, 65, 2, 1, 64, 32}, {2, 130, 1, 2, 32, 48}, {1, 100, 2, 1, 20, 23}, {1, 70, 1, 1, 128, 128}, {1, 300, 1, 1, 64, 64}};
+  const Shape shapes[] = {{1, 1, 1, 1, 32, 32}, {1, 63, 1, 1, 64, 64}, {1, 65, 2, 1, 64, 32}, {2, 130, 1, 2, 32, 48}, {1, 100, 2, 1, 20, 23}, {1, 70, 1, 1, 128, 128}, {1, 90, 1, 1, 72, 100}, {1, 300, 1, 1, 64, 64}};
   for (const Shape& s : shapes)
     for (Decay decay : kDecays)
       for (auto type : {at::kFloat, at::kBFloat16}) {
         SCOPED_TRACE("pos " + std::to_string(s.pos) + " d_k " + std::to_string(s.d_k) + " decay " + std::to_string(static_cast<int>(decay)) + " " + c10::toString(type));
-        RecurrenceInput in = random_input(s, decay, type);
-        const at::Tensor S0 = at::randn({s.batch, s.heads, s.d_k, s.d_v}, at::kDouble);
-        const at::Tensor dz = at::randn({s.batch, s.pos, s.heads * s.group, s.d_v}, at::kDouble).to(type).to(at::kDouble), dS = at::randn_like(S0);
-        auto gradients = [&](RecurrenceInput r, RecurrentState state, bool kernel) {
-          std::vector<at::Tensor> leaves;
-          for (at::Tensor* t : {&r.q, &r.k, &r.v, &r.beta, &r.g, &state.S})
-            if (t->defined()) leaves.push_back(*t = t->clone().requires_grad_(true));
-          const at::Tensor z = kernel ? chunk_kernel(kind_of(decay), r, state, true, nullptr) : kind_of(decay).naive(r, state, true);
-          return torch::autograd::grad({z, state.S}, leaves, {dz.to(z.device(), z.scalar_type()), dS.to(z.device(), state.S.scalar_type())});
-        };
-        const auto want = gradients(in, {S0, {}}, false), got = gradients(on_device(in, type), {S0.to(device(), at::kFloat), {}}, true);
-        const char* names[] = {"q", "k", "v", "beta", in.g.defined() ? "g" : "S", "S"};
-        for (size_t i = 0; i < want.size(); ++i) EXPECT_LT(gap(got[i], want[i]), 2 * tolerance_of(type, false)) << names[i];
+        compare_gradients(s, decay, random_input(s, decay, type), type, 2 * tolerance_of(type, false));
+      }
+}
+
+TEST_F(ChunkDelta, GradientsOfExtremeGates) {
+  const Shape s{1, 150, 2, 1, 64, 32};
+  for (Decay decay : kDecays) {
+    RecurrenceInput in = random_input(s, decay, at::kFloat);
+    if (!in.g.defined()) continue;
+    SCOPED_TRACE("decay " + std::to_string(static_cast<int>(decay)));
+    const at::Tensor d = at::rand_like(in.g);
+    in.g = at::where(d < 0.1, at::full_like(d, -200), at::where(d < 0.6, at::zeros_like(d), (30 * in.g).to(at::kFloat).to(at::kDouble)));
+    compare_gradients(s, decay, in, at::kFloat, 4 * tolerance_of(at::kFloat, false));
+  }
+}
+
+// Or the tensor operations, which find the same, would be what is tested.
+TEST_F(ChunkDelta, GradientsComeFromTheKernels) {
+  const auto workspace = reinterpret_cast<kernels::ChunkWorkspace>(kernel_function(kernels::kChunkDeltaWorkspace));
+  ASSERT_NE(workspace, nullptr);
+  float one = 1;
+  for (int64_t d : {32, 64, 96, 128})
+    for (int64_t gates : {int64_t{0}, int64_t{1}, d})
+      for (auto element : {kernels::Element::kFloat32, kernels::Element::kBFloat16, kernels::Element::kFloat16}) {
+        kernels::Chunk in;
+        in.element = element;
+        in.batch = in.heads = 1;
+        in.positions = 100;
+        in.d_k = in.d_v = d;
+        in.g_width = gates;
+        in.beta = &one;
+        EXPECT_GE(workspace(in, true), 0) << d << ", " << gates << " gates";
       }
 }
 
