@@ -206,5 +206,5 @@ extern "C" const char* microtome_attention_pattern_cuda(const microtome::kernels
       case Products::kBFloat16: e = start_products<Products::kBFloat16>(s, work, most, on); break;
       case Products::kFloat16: e = start_products<Products::kFloat16>(s, work, most, on); break;
     }
-  return e == cudaSuccess ? nullptr : cudaGetErrorString(e);
+  return sentence_of(e);
 }

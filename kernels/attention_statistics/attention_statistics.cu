@@ -6,9 +6,9 @@ namespace microtome::kernels {
 
 bool read_scores(const AttentionScores& f, Scores& s, Products& products, const char*& why) {
   const int64_t most = int64_t{1} << 30;
-  if (f.d < 1 || f.d > kAttentionMostWidth) return why = "heads wider than 256", false;
-  if (f.batch * f.heads > 65535) return why = "more than 65,535 heads times rows of the batch", false;
-  if (f.count > most || f.keys > most || f.past > most || f.window > most) return why = "more than 2^30 positions", false;
+  if (f.d < 1 || f.d > kAttentionMostWidth) return why = "not covered: heads wider than 256", false;
+  if (f.batch * f.heads > 65535) return why = "not covered: more than 65,535 heads times rows of the batch", false;
+  if (f.count > most || f.keys > most || f.past > most || f.window > most) return why = "not covered: more than 2^30 positions", false;
   products = f.type == AttentionType::kFloat32 ? (f.tf32 ? Products::kTf32 : Products::kSplit)
              : f.type == AttentionType::kBFloat16 ? Products::kBFloat16 : Products::kFloat16;
   const int64_t item = bytes_of(products);
@@ -42,6 +42,13 @@ bool read_scores(const AttentionScores& f, Scores& s, Products& products, const 
 unsigned blocks_of(const Scores& s, int rows) {
   const int64_t blocks = static_cast<int64_t>((s.count + rows - 1) / rows) * s.all_heads;
   return blocks < (int64_t{1} << 31) ? static_cast<unsigned>(blocks) : 0u;
+}
+
+const char* sentence_of(cudaError_t e) {
+  if (e == cudaSuccess) return nullptr;
+  if (e != cudaErrorInvalidConfiguration) return cudaGetErrorString(e);
+  cudaGetLastError();                  // or the next call of this thread would find it
+  return "not covered: a grid or a block's memory beyond this device's";
 }
 
 cudaError_t most_shared_memory(int device, int& bytes) {
@@ -129,7 +136,10 @@ __global__ void __launch_bounds__(kThreads) statistics_kernel(const Scores s, co
 #pragma unroll
   for (int m = 0; m < MT; ++m)
 #pragma unroll
-    for (int r = 0; r < 2; ++r) own[m][r] = s.own_of(min(row0 + (warp * MT + m) * 16 + r * 8 + lane / 4, s.count - 1));
+    for (int r = 0; r < 2; ++r) {
+      own[m][r] = s.own_of(min(row0 + (warp * MT + m) * 16 + r * 8 + lane / 4, s.count - 1));
+      sums[m][r] = Sums();             // nvcc 13.0 begins all but the first row of such an array with zeros, not with what Sums says
+    }
 
   fetch_rows(queries, q, s.q_pos, row0, s.count, kRows, s, bytes_of(P));
   fetch_rows(keys, k, s.k_pos, range.begin * kTileKeys, s.keys, kTileKeys, s, bytes_of(P));
@@ -256,9 +266,8 @@ cudaError_t start(const Scores& s, const AttentionStatistics& work, int most, cu
 template <Products P>
 cudaError_t start_products(const Scores& s, const AttentionStatistics& work, int most, int multiprocessors, cudaStream_t stream) {
   const bool more = s.softcap > 0 || s.slopes || !(s.scale > 0);
-  // Twice the queries a warp halve what it reads of shared memory, where there are blocks enough to fill the device. Not with a
-  // window: with one of a single key this form was seen to give wrong maxima (README.md).
-  if (!more && s.window == 0 && blocks_of(s, 2 * kWarps * 16) >= static_cast<unsigned>(3 * multiprocessors)) return start<P, 2, false>(s, work, most, stream);
+  // Twice the queries a warp halve what it reads of shared memory, where there are blocks enough to fill the device.
+  if (!more && blocks_of(s, 2 * kWarps * 16) >= static_cast<unsigned>(3 * multiprocessors)) return start<P, 2, false>(s, work, most, stream);
   return more ? start<P, 1, true>(s, work, most, stream) : start<P, 1, false>(s, work, most, stream);
 }
 
@@ -283,5 +292,5 @@ extern "C" const char* microtome_attention_statistics_cuda(const microtome::kern
       case Products::kBFloat16: e = start_products<Products::kBFloat16>(s, work, most, multiprocessors, on); break;
       case Products::kFloat16: e = start_products<Products::kFloat16>(s, work, most, multiprocessors, on); break;
     }
-  return e == cudaSuccess ? nullptr : cudaGetErrorString(e);
+  return sentence_of(e);
 }

@@ -52,7 +52,9 @@ struct AttentionPattern {
 
 constexpr int64_t kAttentionMostWidth = 256;   // d
 // Start on a CUDA device's stream (null: the default one) and return; null or a sentence. d ≤ kAttentionMostWidth,
-// batch · heads ≤ 65,535. In libmicrotome_kernels.so.
+// batch · heads ≤ 65,535. A sentence that begins with kAttentionRefusal: nothing was started, the device has no room for such
+// blocks or the shape is not covered; any other is a fault of the device. In libmicrotome_kernels.so.
+constexpr char kAttentionRefusal[] = "not covered: ";
 using AttentionStatisticsCuda = const char* (*)(const AttentionStatistics& work, int device, void* stream);
 using AttentionPatternCuda = const char* (*)(const AttentionPattern& work, int device, void* stream);
 constexpr char kAttentionStatisticsCudaSymbol[] = "microtome_attention_statistics_cuda";

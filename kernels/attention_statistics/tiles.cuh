@@ -186,6 +186,8 @@ struct TileRange {
 unsigned blocks_of(const Scores& s, int rows);
 // False: a sentence in `why`.
 bool read_scores(const AttentionScores& from, Scores& to, Products& products, const char*& why);
+// Null, a refusal or a fault.
+const char* sentence_of(cudaError_t e);
 // Bytes of shared memory that a block of this device may have.
 cudaError_t most_shared_memory(int device, int& bytes);
 

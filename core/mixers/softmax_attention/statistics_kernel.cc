@@ -3,6 +3,9 @@
 #include <ATen/Context.h>
 #include <ATen/core/grad_mode.h>
 
+#include <string>
+#include <string_view>
+
 #include "core/base/status.h"
 #include "core/mixers/softmax_attention/statistics.h"
 #include "core/model/kernel_library.h"
@@ -34,6 +37,14 @@ bool typed(at::ScalarType from, kernels::AttentionType& to) {
     case at::kBFloat16: to = kernels::AttentionType::kBFloat16; return true;
     default: return false;
   }
+}
+
+// False: the device has no room for such blocks, and nothing was started.
+bool started(const char* answer) {
+  if (!answer) return true;
+  const std::string_view why = answer;
+  if (why.substr(0, std::string_view(kernels::kAttentionRefusal).size()) == kernels::kAttentionRefusal) return false;
+  throw Error(StatusCode::kFailed, "the GPU does not run the attention kernel: " + std::string(why), "kernels/attention_statistics", "use --form naive");
 }
 
 // Tensors that a call points to; they must live until it is started.
@@ -123,8 +134,7 @@ PatternStatistics pattern_statistics(const at::Tensor& q, const at::Tensor& k, c
     out.at = at::empty({q.size(0), q.size(2), q.size(1), targets.size(2)}, plain);
     work.out_targets = out.at.mutable_data_ptr<float>();
   }
-  // A device with too little shared memory refuses before anything is started.
-  if (cuda_kernels().statistics(work, q.device().index(), current_stream(q.device()))) return pattern_statistics_blocked(q, k, options, rows, asked);
+  if (!started(cuda_kernels().statistics(work, q.device().index(), current_stream(q.device())))) return pattern_statistics_blocked(q, k, options, rows, asked);
   if (asked.dropped > 0) out.numbers.select(3, 2).add_(static_cast<double>(asked.dropped));
   return out;
 }
@@ -138,7 +148,7 @@ at::Tensor pattern_only(const at::Tensor& q, const at::Tensor& k, const Attentio
     work.scores = h.scores;
     at::Tensor out = at::empty({q.size(0), q.size(2), q.size(1), k.size(1)}, at::TensorOptions().dtype(type).device(q.device()));
     work.out = out.mutable_data_ptr();
-    if (!cuda_kernels().pattern(work, q.device().index(), current_stream(q.device()))) return out;
+    if (started(cuda_kernels().pattern(work, q.device().index(), current_stream(q.device())))) return out;
   }
   return attention_pattern(attention_scores(q, k, options, rows), options).to(type);
 }
