@@ -132,6 +132,7 @@ Parsed parse(int argc, char** argv) {
       .option("--model", "a model folder", true).option("--prompt", "text").option("--ids", "a JSON file [[1,2,…],…]")
       .option("--ids-from", "a safetensors file of int64 ids, FILE[:NAME]")
       .repeated("--capture", "hook pattern, with @p,p,… for positions (negative: from the end)")
+      .choice("--keep-as", "type in which captured points are kept and written (default: as they are; patterns are float32 in 16-bit models)", {"float32", "float64", "bfloat16", "float16"})
       .option("--intervene", "a JSON file of interventions").form().start_token().compute()
       .option("--out", "the safetensors file to write", true);
   add("mixer", "one token mixer on given tensors",
@@ -232,8 +233,8 @@ Parsed parse(int argc, char** argv) {
   add("bench", "benchmark workloads; JSON with device, versions, shapes, medians and physical limits", "microtome bench patching --device cpu")
       .words("NAME", "forward, patching, decode, circuits, mixers, attention, kernels, training … or all (default); with --table files that --out wrote", 0, 64)
       .option("--model", "a model folder (default: random weights of GPT-2-small shape)")
-      .flag("--small", "small shapes, for a quick look").flag("--quick", "leave out what takes more than half a minute").option("--out", "a file for the JSON (default: standard output)")
-      .flag("--table", "print the README's table of speed from files").compute();
+      .flag("--small", "small shapes, for a quick look").flag("--quick", "leave out what takes more than half a minute").option("--out", "a file for the JSON (default: standard output); with --table the file whose table is replaced")
+      .flag("--table", "the README's table of speed from files, printed or put in its place in --out").compute();
   add("demo", "the main job on the two models that ship with Microtome, ending with a report", "microtome demo --out demo-out")
       .option("--out", "the folder for report and project (default demo-out)").option("--models", "a folder with zoo-llama and zoo-gated_deltanet")
       .number("--prompts", "prompts a task (default 32)", 4, 100000).compute();

@@ -135,6 +135,7 @@ struct Entry {
 
 struct ActivationCache::Impl {
   int64_t device_budget, host_budget;
+  std::optional<at::ScalarType> type{};   // to keep values in
   int64_t used[3] = {0, 0, 0};
   std::list<Entry> entries;               // oldest first
   std::map<std::string, std::list<Entry>::iterator, std::less<>> index;
@@ -188,9 +189,12 @@ ActivationCache::~ActivationCache() = default;
 ActivationCache::ActivationCache(ActivationCache&&) noexcept = default;
 ActivationCache& ActivationCache::operator=(ActivationCache&&) noexcept = default;
 
+void ActivationCache::keep_as(std::optional<at::ScalarType> type) { impl_->type = type; }
+
 void ActivationCache::put(const std::string& name, at::Tensor value, CachedTensor about) {
   if (!value.defined()) throw Error(StatusCode::kInternal, "an undefined tensor was captured", name);
   erase(name);
+  if (impl_->type && at::isFloatingType(value.scalar_type()) && !value.requires_grad()) value = value.to(*impl_->type);
   Entry e;
   e.name = name;
   e.about = std::move(about);

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
 
 #include <cstdint>
 #include <memory>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -27,6 +29,8 @@ class ActivationCache {
   ActivationCache(ActivationCache&&) noexcept;
   ActivationCache& operator=(ActivationCache&&) noexcept;
 
+  // The type in which what is put from now on is kept: floating values that are not on an autograd graph. Unset: as they are.
+  void keep_as(std::optional<at::ScalarType> type);
   void put(const std::string& name, at::Tensor value, CachedTensor about);
   bool has(const std::string& name) const;
   // The tensor as captured; one that was moved is brought back to `device` of its capture. Throws Error(kNotFound).

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/base/status.h"
+#include "core/hooks/index_tensor.h"
 
 namespace microtome {
 
@@ -58,7 +59,7 @@ std::optional<at::Tensor> axis_index(const Intervention& i, const std::string& a
     if (v >= 0 && v < size) out.push_back(v);
   }
   if (out.empty()) return std::nullopt;
-  return at::tensor(out, at::TensorOptions().dtype(at::kLong)).to(device);
+  return index_tensor(out, device);
 }
 
 at::Tensor operate(const Intervention& i, const at::Tensor& region, const at::Tensor& source) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <ATen/core/Tensor.h>
+#include <c10/core/ScalarType.h>
 
 #include <functional>
 #include <map>
@@ -57,6 +58,8 @@ class HookPlan {
   std::optional<std::vector<int64_t>> logit_positions; // absolute (negative: from the end); unset: all
   // Points that are wanted only up to this block: blocks from here on are not run (unset: all are).
   std::optional<int64_t> stop_before_layer;
+  // Floating type in which captured values without gradients are kept; unset: as they are. A pattern that is only read is made in it.
+  std::optional<at::ScalarType> kept_type;
 
   struct EditEntry { std::string hook; Edit f; std::vector<int64_t> positions; };
   const std::vector<Capture>& captures() const { return captures_; }

@@ -7,6 +7,7 @@
 
 #include "core/base/status.h"
 #include "core/cache/activation_cache.h"
+#include "core/hooks/index_tensor.h"
 
 namespace microtome {
 
@@ -31,7 +32,8 @@ int64_t absolute(int64_t p, int64_t total) { return p < 0 ? p + total : p; }
 
 HookRun::HookRun(const HookPlan& plan, const HookCatalogue& catalogue, int64_t first_pos, int64_t n_pos,
                  ActivationCache* out)
-    : first_pos_(first_pos), n_pos_(n_pos), cache_(out) {
+    : first_pos_(first_pos), n_pos_(n_pos), cache_(out), kept_type_(plan.kept_type) {
+  if (cache_) cache_->keep_as(kept_type_);
   int64_t total = first_pos + n_pos;
   auto action = [&](const std::string& name) -> Action& {
     auto& slot = actions_[name];
@@ -180,7 +182,7 @@ at::Tensor HookScope::apply(std::string_view point, const at::Tensor& value) {
     at::Tensor kept = a->gradient ? v : v.detach();
     CachedTensor about{a->point->axes, {}, first};
     if (!a->capture_all && a->pos_axis >= 0) {
-      at::Tensor index = at::tensor(a->capture_pos, at::TensorOptions().dtype(at::kLong)).to(v.device());
+      at::Tensor index = index_tensor(a->capture_pos, v.device());
       kept = kept.index_select(a->pos_axis, index);
       for (int64_t p : a->capture_pos) about.positions.push_back(p + first);
     }

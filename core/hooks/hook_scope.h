@@ -37,6 +37,7 @@ class HookRun {
   int64_t first_pos() const { return first_pos_; }
   int64_t n_pos() const { return n_pos_; }
   ActivationCache* cache() const { return cache_; }
+  std::optional<at::ScalarType> kept_type() const { return kept_type_; }
   // Calls f(full name, action) for every action below the prefix.
   void visit_prefix(const std::string& prefix, const std::function<void(const std::string&, Action*)>& f);
   // Stacks the states that were taken position by position and hands everything to the cache. Call once, at the end.
@@ -46,6 +47,7 @@ class HookRun {
   std::map<std::string, std::unique_ptr<Action>, std::less<>> actions_;
   int64_t first_pos_, n_pos_;
   ActivationCache* cache_;
+  std::optional<at::ScalarType> kept_type_;
 };
 
 // Points below one prefix. Cheap; built anew by each block in each run. Names are relative: "hook_z".
@@ -75,6 +77,8 @@ class HookScope {
   // A different prefix of the same run.
   HookScope sibling(std::string_view prefix) const { return HookScope(run_, prefix); }
   int64_t first_pos() const { return run_ ? run_->first_pos() : 0; }
+  // HookPlan::kept_type.
+  std::optional<at::ScalarType> kept_type() const { return run_ ? run_->kept_type() : std::nullopt; }
 
  private:
   HookRun::Action* find(std::string_view point) const;

@@ -8,8 +8,10 @@
 
 namespace microtome::mixers {
 
-// x at these positions of axis 1, ascending. Where they follow one another a view: a list of them would have to be sent to the
-// device, which waits for all that it is doing.
+// x at these positions of axis 1, ascending; a view where they follow one another.
 at::Tensor at_positions(const at::Tensor& x, const std::vector<int64_t>& positions);
+
+// For each of `tokens` tokens its place in `positions` (ascending), or -1: int64 [tokens] on the device, made without waiting for it.
+at::Tensor places_of(const std::vector<int64_t>& positions, int64_t tokens, at::Device device);
 
 }  // namespace microtome::mixers

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "core/hooks/index_tensor.h"
 #include "core/mixers/chunk_kernel.h"
 #include "core/mixers/hooked_run.h"
 #include "core/mixers/positions.h"
@@ -134,7 +135,7 @@ at::Tensor LinearRecurrence::noted(const RecurrenceInput& in, RecurrentState& st
     return out;
   };
   auto of = [&](const at::Tensor& t, const std::vector<int64_t>& which) {
-    return static_cast<int64_t>(which.size()) == T ? t : t.index_select(1, at::tensor(which, at::TensorOptions().dtype(at::kLong)).to(t.device()));
+    return static_cast<int64_t>(which.size()) == T ? t : t.index_select(1, index_tensor(which, t.device()));
   };
   ChunkNotes notes;
   notes.keep = positions("hook_state");

@@ -6,6 +6,7 @@
 
 #include "core/mixers/comba/forms.h"
 #include "core/mixers/gated_delta_product/forms.h"
+#include "core/mixers/positions.h"
 #include "core/mixers/rwkv7/forms.h"
 #include "core/model/kernel_library.h"
 #include "kernels/scan/scan.h"
@@ -138,9 +139,7 @@ at::Tensor scan(const LinearRecurrence::Kind& kind, const RecurrenceInput& in, R
     s.kept_count = static_cast<int64_t>(notes->keep.size());
     notes->kept = at::empty({B, s.kept_count, H, K, V}, q.options());
     s.kept = notes->kept.mutable_data_ptr();
-    slots = at::full({T}, -1, at::kLong);
-    for (int64_t i = 0; i < s.kept_count; ++i) slots.mutable_data_ptr<int64_t>()[notes->keep[static_cast<size_t>(i)]] = i;
-    slots = slots.to(q.device());
+    slots = places_of(notes->keep, T, q.device());
     s.slots = slots.const_data_ptr<int64_t>();
   }
   if (q.is_cpu()) {

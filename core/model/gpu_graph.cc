@@ -3,6 +3,7 @@
 #include <c10/util/Exception.h>
 
 #include "core/base/status.h"
+#include "core/hooks/index_tensor.h"
 #include "core/model/kernel_library.h"
 #include "kernels/graph/graph.h"
 
@@ -48,6 +49,7 @@ std::unique_ptr<GpuGraph> GpuGraph::record(c10::Device device, const std::functi
     return nullptr;
   }
   try {
+    const NothingSent nothing;
     work();
   } catch (const c10::Error& e) {
     f.abandon(handle);

@@ -4,6 +4,7 @@
 #include <ATen/core/grad_mode.h>
 
 #include "core/families/registry.h"
+#include "core/hooks/index_tensor.h"
 #include "core/mixers/cursor.h"
 #include "core/mixers/positions.h"
 #include "core/model/block.h"
@@ -226,7 +227,7 @@ RunState RunState::select_batch(const at::Tensor& rows) const {
   out.layers.resize(layers.size());
   at::Tensor there;                    // sent once, and only where it is asked for
   auto rows_at = [&](at::Device device) {
-    if (!there.defined() || there.device() != device) there = rows.to(device);
+    if (!there.defined() || there.device() != device) there = send_to(rows, device);
     return there;
   };
   for (size_t i = 0; i < layers.size(); ++i)

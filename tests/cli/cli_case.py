@@ -47,7 +47,7 @@ def read_tensors(path):
     out = {}
     for name, e in header.items():
         a, b = e["data_offsets"]
-        code = {"F32": "f", "F64": "d", "I64": "q"}.get(e["dtype"])
+        code = {"F32": "f", "F64": "d", "I64": "q", "BF16": "H", "F16": "H"}.get(e["dtype"])   # 16 bits as they are
         if code:
             values = array.array(code)
             values.frombytes(blob[8 + n + a : 8 + n + b])

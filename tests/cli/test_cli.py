@@ -2,6 +2,7 @@
 """The command line as its contract says: every command that runs a model or looks at one."""
 import json
 import os
+import struct
 import sys
 import time
 import unittest
@@ -80,6 +81,22 @@ class Running(CliCase):
                 self.assertEqual(got["blocks.3.attn.hook_z"][0], [1, 2, 4, 32])
                 self.assertEqual(json.loads(meta["positions"])["blocks.3.attn.hook_z"], [0, want["logits"][0][1] - 1])
                 self.assertEqual(json.loads(meta["axes"])["logits"], ["batch", "pos", "vocab"])
+
+    def test_captures_are_kept_in_the_type_that_is_asked_for(self):
+        write_ids(self.path("ids.json"), [[0, 5, 9, 14, 7, 9, 14]])
+        base = ["forward", "--model", LLAMA, "--ids", self.path("ids.json"), "--device", "cpu", "--out", self.path("o.safetensors"),
+                "--capture", "blocks.1.attn.hook_pattern", "--capture", "blocks.0.hook_resid_post"]
+        call(*base)
+        plain, _ = read_tensors(self.path("o.safetensors"))
+        call(*base, "--keep-as", "bfloat16")
+        got, _ = read_tensors(self.path("o.safetensors"))
+        self.assertEqual(got["logits"], plain["logits"])
+        for name in ("blocks.1.attn.hook_pattern", "blocks.0.hook_resid_post"):
+            self.assertEqual(got[name][0], plain[name][0])
+            for bits, x in zip(got[name][1], plain[name][1]):
+                (y,) = struct.unpack("<f", struct.pack("<I", bits << 16))
+                self.assertLessEqual(abs(x - y), 2**-8 * abs(x))
+        self.assertIn("--keep-as", error_of(*base, "--keep-as", "int8"))
 
     def test_intervention_changes_the_run_and_run_source_restores_it(self):
         write_ids(self.path("ids.json"), [[0, 5, 9, 14, 7, 9, 14]])

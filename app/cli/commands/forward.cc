@@ -8,6 +8,7 @@
 #include "core/base/rng.h"
 #include "core/hooks/intervention_json.h"
 #include "core/mixers/registry.h"
+#include "core/model/device.h"
 #include "core/model/generation.h"
 #include "core/model/weights.h"
 
@@ -89,6 +90,8 @@ int forward(const CommandLine& line) {
   at::Tensor ids = ids_of(line, *m, compute.bos).to(compute.device);
   HookPlan plan;
   plan.form = parse_form(compute.form);
+  // Nothing is computed in it, so float16 is as good on the CPU.
+  if (line.has("--keep-as")) plan.kept_type = line.get("--keep-as") == "float16" ? at::kHalf : parse_dtype(line.get("--keep-as"), compute.device);
   for (const std::string& c : line.list("--capture")) {
     Capture parsed = parse_capture(c);
     plan.capture(parsed.pattern, parsed.positions);

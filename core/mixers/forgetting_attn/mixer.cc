@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/hooks/index_tensor.h"
 #include "core/mixers/forgetting_attn/cases.h"
 #include "core/mixers/forgetting_attn/forms.h"
 #include "core/mixers/hooked_run.h"
@@ -107,7 +108,7 @@ class ForgettingAttention : public TokenMixer {
     rows.read = run.read;
     MixerInput asked = in;                 // queries and gates of the positions that are read
     if (rows.read) {
-      at::Tensor index = at::tensor(*rows.read, at::TensorOptions().dtype(at::kLong)).to(in.x.device());
+      at::Tensor index = index_tensor(*rows.read, in.x.device());
       asked.x = in.x.index_select(1, index);
       for (auto& [role, x] : asked.split) x = x.index_select(1, index);
     }

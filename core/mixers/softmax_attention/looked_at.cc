@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include "core/hooks/index_tensor.h"
 #include "core/mixers/softmax_attention/both.h"
 #include "core/mixers/softmax_attention/statistics.h"
 
@@ -33,9 +34,9 @@ void keep_pattern(HookScope& hooks, const at::Tensor& q, const at::Tensor& k, co
   at::Tensor asking = q;
   if (const auto positions = hooks.positions("hook_pattern"); positions && !rows.read) {
     some.read = *positions;
-    asking = q.index_select(1, at::tensor(*positions, at::TensorOptions().dtype(at::kLong)).to(q.device()));
+    asking = q.index_select(1, index_tensor(*positions, q.device()));
   }
-  at::Tensor pattern = pattern_only(asking, k, options, some, wide(q));
+  at::Tensor pattern = pattern_only(asking, k, options, some, hooks.kept_type().value_or(wide(q)));
   hooks.keep("hook_pattern", dropped == 0 ? pattern : at::constant_pad_nd(pattern, {dropped, 0}));
 }
 

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "core/base/status.h"
+#include "core/hooks/index_tensor.h"
 #include "core/mixers/frozen_linear.h"
 #include "core/mixers/hooked_run.h"
 #include "core/mixers/positions.h"
@@ -325,7 +326,7 @@ class SoftmaxAttention : public TokenMixer {
       const auto positions = hooks.positions("hook_result");
       if (positions && !hooks.changes("hook_result")) {
         at::NoGradGuard no_grad;
-        hooks.keep("hook_result", results(z.index_select(1, at::tensor(*positions, at::TensorOptions().dtype(at::kLong)).to(z.device()))));
+        hooks.keep("hook_result", results(z.index_select(1, index_tensor(*positions, z.device()))));
       } else if (at::Tensor result = hooks.apply("hook_result", results(z)); hooks.changes("hook_result")) {
         return bias.defined() ? result.sum(2) + bias : result.sum(2);
       }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "core/hooks/index_tensor.h"
 #include "core/mixers/softmax_attention/attention.h"
 
 namespace microtome::mixers {
@@ -23,7 +24,7 @@ at::Tensor QueryRows::own_keys(at::Device device) const {
   auto options = at::TensorOptions().dtype(at::kLong);
   // Made where it is wanted: sending it there would wait for what the device is doing.
   if (!read) return at::arange(past, past + tokens, options.device(device));
-  return (at::tensor(*read, options) + past).to(device);
+  return index_tensor(*read, device) + past;
 }
 
 bool sees_all(const QueryRows& rows, const AttentionOptions& options) {

@@ -32,6 +32,21 @@ TEST(ActivationCache, KeepsWhatItWasGiven) {
   EXPECT_EQ(cache.device_bytes(), 0);
 }
 
+TEST(ActivationCache, KeepsInTheTypeAskedFor) {
+  ActivationCache cache;
+  cache.keep_as(at::kHalf);
+  const at::Tensor on_graph = numbers(1).requires_grad_(true);
+  cache.put("float", numbers(0.125), about());
+  cache.put("long", numbers(1, at::kLong), about());
+  cache.put("on a graph", on_graph, about());
+  EXPECT_TRUE(cache.get("float").equal(numbers(0.125).to(at::kHalf)));
+  EXPECT_EQ(cache.get("long").scalar_type(), at::kLong);
+  EXPECT_TRUE(cache.get("on a graph").is_same(on_graph));
+  cache.keep_as(std::nullopt);
+  cache.put("float", numbers(0.125), about());
+  EXPECT_TRUE(cache.get("float").equal(numbers(0.125)));
+}
+
 TEST(ActivationCache, NamesWhatIsMissing) {
   ActivationCache cache;
   try {
