@@ -3,10 +3,14 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <map>
 
 #include "analysis/circuit/sources.h"
 #include "analysis/engine/layers.h"
-#include "analysis/engine/memory.h"
+#include "core/base/memory.h"
+#include "core/model/gpu_graph.h"
 
 namespace microtome::circuit {
 namespace {
@@ -70,6 +74,19 @@ struct EdgeRunner::Impl {
   at::Tensor shift;                    // outside - clean
   at::Tensor clean, clean_logits;
   int64_t most = 4096;                 // circuits at once; fewer after memory did not suffice
+  // Runs of a few circuits from one layer on, of which searches make hundreds that differ in `cut` alone, as CUDA graphs by the
+  // number of circuits. Small models only: where the GPU is busy anyway, running all corrections costs more than starting them.
+  struct Recorded {
+    int64_t runs = 0;
+    double plain = INFINITY, quick = INFINITY;         // seconds, at best
+    at::Tensor cut, logits;
+    std::unique_ptr<GpuGraph> graph;
+  };
+  std::map<int64_t, Recorded> recorded;
+  int64_t recorded_layer = -1;
+  std::string why_not_recorded;        // once it was tried in vain
+  bool records = true;
+  static constexpr int64_t kPlain = 3, kMost = 8;      // runs before one is recorded; circuits at once
 
   Impl(const Graph& g, const AnalysisInput& input, const engine::PromptGroup& group, const std::string& name, Outside kind, const at::Tensor& means)
       : graph(g), model(g.model()), form(input.form), metric(name, input, group) {
@@ -98,7 +115,7 @@ struct EdgeRunner::Impl {
 
   RunState start(int64_t copies, int64_t from_layer, const at::Tensor& x) const {
     RunState state;
-    if (first > 0) state = prefix.select_batch(at::arange(prompts, at::kLong).repeat({copies}));
+    if (first > 0) state = prefix.select_batch(at::arange(prompts, at::TensorOptions().dtype(at::kLong).device(model.device())).repeat({copies}));
     state.keep = false;
     state.length = length;
     state.first_layer = from_layer;
@@ -149,6 +166,48 @@ struct EdgeRunner::Impl {
       ++out.back().readers;
     }
     return out;
+  }
+
+  // What `run` gives for cut [circuit, input, source] (CPU, bool), recorded after the first few times; undefined where nothing is.
+  at::Tensor replay(const at::Tensor& cut, int64_t from_layer) {
+    constexpr double kSmall = 256 << 20;
+    const int64_t circuits = cut.size(0);
+    if (!records || !shift.is_cuda() || circuits > kMost || !why_not_recorded.empty() || static_cast<double>(circuits) * bytes_of_one(from_layer) > kSmall) return {};
+    if (recorded_layer != from_layer) recorded.clear();
+    recorded_layer = from_layer;
+    Recorded& r = recorded[circuits];
+    if (++r.runs <= kPlain) return {};
+    if (!r.graph) {
+      r.cut = at::zeros(cut.sizes(), shift.options());
+      // Edges that are not cut have a weight of 0.
+      const std::vector<char> readers(graph.readers().size(), 1), writers(graph.writers().size(), 1);
+      r.graph = GpuGraph::record(shift.device(), [&] { r.logits = run(r.cut, circuits, from_layer, readers, writers, false); }, why_not_recorded);
+      if (!r.graph) {
+        recorded.clear();
+        return {};
+      }
+    }
+    r.cut.copy_(cut);
+    r.graph->launch();
+    return r.logits;
+  }
+  // How long the latest run of so many circuits took, which decides whether they stay recorded.
+  void took(int64_t circuits, double seconds) {
+    auto found = recorded.find(circuits);
+    if (found == recorded.end()) return;
+    Recorded& r = found->second;
+    (r.graph ? r.quick : r.plain) = std::min(r.graph ? r.quick : r.plain, seconds);
+    if (r.runs != 2 * kPlain || r.quick < r.plain) return;
+    why_not_recorded = "recorded runs are no quicker than plain ones";
+    recorded.clear();
+  }
+
+  // What the parts of one circuit take, and a layer's inputs: a head's own stream a role, its norm, and the correction.
+  double bytes_of_one(int64_t from_layer) const {
+    int64_t heads = 1;
+    for (const Readers& r : graph.readers()) heads = std::max(heads, r.count);
+    return static_cast<double>(prompts * tokens_here() * width) * static_cast<double>(graph.source_count() - graph.sources_before(from_layer) + 16 * heads + 24) *
+           static_cast<double>(shift.element_size());
   }
 
   // The run of `circuits` circuits from a layer on. cut: weight of each edge's replacement [circuit, input, source] on the
@@ -214,7 +273,12 @@ struct EdgeRunner::Impl {
     if (circuits > 1) x = x.repeat({circuits, 1, 1});
     for (size_t i = 0; i < graph.readers().size(); ++i) {
       const Readers& r = graph.readers()[i];
-      if (r.layer < from_layer || !wanted[i]) continue;
+      if (r.layer < from_layer) continue;
+      if (!wanted[i]) {
+        // A short convolution that nobody asks for an input of its own takes its role's, which may be corrected.
+        if (runs && r.by_head && r.hook.ends_with("_conv_input")) plan.edit(r.hook, [](const at::Tensor& v, int64_t) { return v; });
+        continue;
+      }
       if (!runs) x = corrected(r, x);                  // only the logits are left, and they are the stream itself
       else plan.edit(r.hook, [&corrected, &r](const at::Tensor& v, int64_t) { return corrected(r, v); });
     }
@@ -234,17 +298,16 @@ EdgeRunner::~EdgeRunner() = default;
 const at::Tensor& EdgeRunner::clean() const { return impl_->clean; }
 const at::Tensor& EdgeRunner::clean_logits() const { return impl_->clean_logits; }
 int64_t EdgeRunner::prompts() const { return impl_->prompts; }
+bool EdgeRunner::recorded() const {
+  return std::any_of(impl_->recorded.begin(), impl_->recorded.end(), [](const auto& r) { return r.second.graph != nullptr; });
+}
+void EdgeRunner::record(bool records) { impl_->records = records; }
+const std::string& EdgeRunner::why_not_recorded() const { return impl_->why_not_recorded; }
 at::Tensor EdgeRunner::measure(const at::Tensor& logits) const { return impl_->metric.last(logits); }
 
 int64_t EdgeRunner::circuits_at_once(int64_t from_layer) const {
-  const Graph& g = impl_->graph;
-  int64_t heads = 1;
-  for (const Readers& r : g.readers()) heads = std::max(heads, r.count);
-  // The parts of one circuit, and a layer's inputs: a head's own stream a role, its norm, and the correction.
-  const double floats = static_cast<double>(impl_->prompts * impl_->tokens_here() * impl_->width) *
-                        static_cast<double>(g.source_count() - g.sources_before(from_layer) + 16 * heads + 24);
   const double budget = impl_->model.device().is_cpu() ? 2e8 : 1.6e10;
-  return std::clamp<int64_t>(static_cast<int64_t>(budget / (floats * static_cast<double>(impl_->shift.element_size()))), 1, impl_->most);
+  return std::clamp<int64_t>(static_cast<int64_t>(budget / impl_->bytes_of_one(from_layer)), 1, impl_->most);
 }
 
 at::Tensor EdgeRunner::run(const at::Tensor& given, int64_t from_layer) {
@@ -253,16 +316,21 @@ at::Tensor EdgeRunner::run(const at::Tensor& given, int64_t from_layer) {
   at::Tensor inside = given.to(at::kCPU, at::kBool).contiguous();
   int64_t at_once = circuits_at_once(from_layer);
   std::vector<at::Tensor> out;
-  engine::in_parts(inside.size(0), at_once, [&](int64_t from, int64_t n) {
+  in_parts(inside.size(0), at_once, [&](int64_t from, int64_t n) {
+    const auto begin = std::chrono::steady_clock::now();
     at::Tensor some = inside.narrow(0, from, n).contiguous();
     at::Tensor live = live_inputs(g, some);
     at::Tensor cut = some.logical_not().logical_and(live.unsqueeze(1)).logical_and(g.possible()).transpose(1, 2).contiguous();   // [circuit, input, source]
-    at::Tensor any = cut.any(0);                       // [input, source]
-    std::vector<char> wanted, needed;
-    for (const Readers& r : g.readers()) wanted.push_back(any.narrow(0, r.first, r.count).any().item<bool>());
-    for (const Writers& w : g.writers()) needed.push_back(any.narrow(1, w.first, w.count).any().item<bool>());
-    at::Tensor logits = impl_->run(cut.to(impl_->shift.options()), some.size(0), from_layer, wanted, needed, false);
+    at::Tensor logits = impl_->replay(cut, from_layer);
+    if (!logits.defined()) {
+      at::Tensor any = cut.any(0);                     // [input, source]
+      std::vector<char> wanted, needed;
+      for (const Readers& r : g.readers()) wanted.push_back(any.narrow(0, r.first, r.count).any().item<bool>());
+      for (const Writers& w : g.writers()) needed.push_back(any.narrow(1, w.first, w.count).any().item<bool>());
+      logits = impl_->run(cut.to(impl_->shift.options()), some.size(0), from_layer, wanted, needed, false);
+    }
     out.push_back(impl_->metric.last(logits).to(at::kCPU, at::kDouble).view({some.size(0), impl_->prompts}));
+    impl_->took(n, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
   });
   if (at_once < circuits_at_once(from_layer)) impl_->most = at_once;
   return at::cat(out);

@@ -45,6 +45,11 @@ class EdgeRunner {
   const at::Tensor& clean_logits() const;              // [prompt, vocab]
   int64_t prompts() const;
   int64_t circuits_at_once(int64_t from_layer) const;  // that fit the memory one batch may take
+  // Whether the latest runs were started as a CUDA graph: of small models the fourth and later ones of equally many circuits, at
+  // most 8, from the same layer on, unless that proves no quicker. A sentence where it was tried in vain.
+  bool recorded() const;
+  const std::string& why_not_recorded() const;
+  void record(bool records);                           // false: never
 
  private:
   struct Impl;

@@ -5,6 +5,7 @@
 
 #include "analysis/circuit/attribution.h"
 #include "analysis/circuit/circuits_data.h"
+#include "analysis/circuit/edge_run.h"
 #include "analysis/circuit/scores.h"
 #include "analysis/engine/arrays.h"
 #include "analysis/registry.h"
@@ -81,6 +82,16 @@ Json circuits_bench(const CommandLine& line, const Compute& c, Progress& progres
       single = at::cat(rows);
     });
     out["ten_sizes"] = {{"prompts", some.pairs.size()}, {"batched", many.json()}, {"one_by_one", one.json()}, {"max_abs_difference", (together - single).abs().max().item<double>()}};
+    // One after the other, started operation by operation and as a CUDA graph (small models only).
+    const PromptGroup first = group_prompts(fewer, true).front();
+    circuit::EdgeRunner plain(graph, fewer, first, "logit_diff", circuit::Outside::kCorrupted), recorded(graph, fewer, first, "logit_diff", circuit::Outside::kCorrupted);
+    plain.record(false);
+    auto each = [&](circuit::EdgeRunner& r) {
+      return timed(c.device, runs, 1, [&] {
+        for (const at::Tensor& m : masks) r.run(m.unsqueeze(0));
+      });
+    };
+    out["recorded"] = {{"plain", each(plain).json()}, {"recorded", each(recorded).json()}, {"is_recorded", recorded.recorded()}, {"why_not", recorded.why_not_recorded()}};
   }
   // One test after the other takes minutes on a CPU.
   if (!cpu || small) {
