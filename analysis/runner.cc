@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <chrono>
 
-#include "analysis/engine/memory.h"
+#include "core/base/memory.h"
 #include "analysis/engine/prompt_check.h"
 #include "analysis/engine/prompts.h"
 #include "analysis/registry.h"
@@ -232,7 +232,7 @@ RunOutcome run_analysis(const analyses::Registry& registry, const LoadedModel& l
           slot = run->run_item(i, part);
           break;
         } catch (const std::exception& e) {
-          if (!engine::out_of_memory(e) || batch <= 1) throw;
+          if (!out_of_memory(e) || batch <= 1) throw;
           batch = std::max<int64_t>(1, batch / 2);
           run->set_batch(batch);
           out.events.push_back("batch halved to " + std::to_string(batch) + " for lack of memory; equality with another "

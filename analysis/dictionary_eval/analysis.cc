@@ -51,7 +51,7 @@ class Run : public AnalysisRun {
       throw Error(StatusCode::kBadInput, "every sequence is shorter than from = " + std::to_string(from_), "param from", "choose a smaller one");
   }
 
-  void set_batch(int64_t rows) override { rows_ = std::max<int64_t>(1, input_.params.get_int("batch_size") > 0 ? input_.params.get_int("batch_size") : rows); }
+  void set_batch(int64_t rows) override { rows_ = std::max<int64_t>(1, rows); }
   // First the activations of every chunk, for all members in one run; then every choice of members over every chunk.
   int64_t item_count() const override { return static_cast<int64_t>(chunks_.size() * (1 + choices_.size())); }
   std::string item_title(int64_t item) const override {

@@ -55,6 +55,8 @@ class Run : public AnalysisRun {
     }
   }
 
+  // The order of examples stays what it is.
+  void set_batch(int64_t rows) override { groups_ = group_prompts(input_, true, std::clamp<int64_t>(rows, 1, kRows)); }
   int64_t item_count() const override { return layers_; }
   std::string item_title(int64_t layer) const override { return "codes of layer " + std::to_string(layer); }
 

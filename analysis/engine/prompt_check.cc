@@ -11,6 +11,7 @@
 #include "analysis/engine/metric.h"
 #include "analysis/engine/prompts.h"
 #include "analysis/engine/roc.h"
+#include "core/base/memory.h"
 
 namespace microtome::engine {
 namespace {
@@ -70,8 +71,10 @@ PromptCheck check_prompts(const AnalysisInput& input, const std::string& metric,
   HookPlan plan;
   plan.form = input.form;
   plan.logit_positions = std::vector<int64_t>{-1};
-  for (const PromptGroup& g : group_prompts(few, paired, 16)) {
+  auto look = [&](const PromptGroup& g) {
     const Metric m(out.metric, few, g);
+    double right_here = 0;               // counted once all of them are through
+    int64_t vocab = 0;
     for (bool clean : {true, false}) {
       if (!clean && !paired) continue;
       at::Tensor logits = few.model.forward(clean ? g.clean : g.corrupted, plan).logits.select(1, 0);
@@ -84,10 +87,15 @@ PromptCheck check_prompts(const AnalysisInput& input, const std::string& metric,
         (clean ? out.clean : out.corrupted)[static_cast<size_t>(g.prompts[i])] = v;
       }
       if (!clean) continue;
-      right += answered_right(few, g, logits).sum().item<double>();
-      for (int64_t p : g.prompts) chance += chance_of(some.pairs[static_cast<size_t>(p)], logits.size(1));
+      vocab = logits.size(1);
+      right_here = answered_right(few, g, logits).sum().item<double>();
     }
-  }
+    right += right_here;
+    for (int64_t p : g.prompts) chance += chance_of(some.pairs[static_cast<size_t>(p)], vocab);
+  };
+  int64_t at_once = 16;
+  for (const PromptGroup& g : group_prompts(few, paired))
+    in_parts(static_cast<int64_t>(g.prompts.size()), at_once, [&](int64_t from, int64_t n) { look(part_of(g, from, n)); });
   out.accuracy = right / static_cast<double>(count);
   out.chance = chance / static_cast<double>(count);
   if (!paired) return out;

@@ -45,11 +45,7 @@ class Run : public AnalysisRun {
     metric_ = metric_name(input, input.params.get_string("metric"));
     require_prompts(input, kInfo, metric_ != "loss");
     set_ = read_set(input, "dictionary", warnings_);
-    groups_ = group_prompts(input, false, kRows);
-    for (const PromptGroup& g : groups_) {
-      metrics_.push_back(std::make_unique<Metric>(metric_, input, g));
-      masks_.push_back(position_mask(input, g, input.params.get_string("positions")));
-    }
+    set_batch(kRows);
     const std::string text = input.params.get_string("features");
     if (!text.empty()) given_ = parse_features(*set_, text);
     int64_t all = 0;
@@ -59,6 +55,19 @@ class Run : public AnalysisRun {
     together_ = input.params.get_bool("together") && count_ > 1;
     prompts_ = static_cast<int64_t>(input.dataset.pairs.size());
     width_ = longest(groups_);
+  }
+
+  void set_batch(int64_t rows) override {
+    rows = std::clamp<int64_t>(rows, 1, kRows);
+    if (rows == rows_) return;
+    rows_ = rows;
+    groups_ = group_prompts(input_, false, rows_);
+    metrics_.clear();
+    masks_.clear();
+    for (const PromptGroup& g : groups_) {
+      metrics_.push_back(std::make_unique<Metric>(metric_, input_, g));
+      masks_.push_back(position_mask(input_, g, input_.params.get_string("positions")));
+    }
   }
 
   // What each feature is predicted to do, then the features, then all of them.
@@ -227,7 +236,7 @@ class Run : public AnalysisRun {
   std::vector<std::unique_ptr<Metric>> metrics_;
   std::vector<at::Tensor> masks_;                      // [prompts of the group, length]
   std::vector<FeatureRef> given_, chosen_;
-  int64_t count_ = 0, prompts_ = 0, width_ = 0;
+  int64_t rows_ = 0, count_ = 0, prompts_ = 0, width_ = 0;
   double factor_ = 0;
   bool together_ = false;
 };

@@ -51,7 +51,7 @@ class Run : public AnalysisRun {
     second_ = input.params.get_int("second");
   }
 
-  void set_batch(int64_t rows) override { rows_ = std::max<int64_t>(1, input_.params.get_int("batch_size") > 0 ? input_.params.get_int("batch_size") : std::min<int64_t>(rows, 16)); }
+  void set_batch(int64_t rows) override { rows_ = std::max<int64_t>(1, input_.params.get_int("batch_size") > 0 ? rows : std::min<int64_t>(rows, 16)); }
   // The vectors of each group of prompts, then what they predict there, then paths of two heads.
   int64_t item_count() const override { return static_cast<int64_t>(groups_.size()) * (second_ > 0 ? 3 : 2); }
   std::string item_title(int64_t item) const override {

@@ -96,14 +96,22 @@ class Run : public AnalysisRun {
     hooks_ = steered_points(input.model, hook);
     coefficients_ = read_coefficients(p.get_string("coefficients"));
     project_out_ = p.get_string("operation") == "project_out";
-    groups_ = group_prompts(input, pairs_, kRows);
+    set_batch(kRows);
     int64_t prompts = static_cast<int64_t>(input.dataset.pairs.size());
     texts_ = input.model.config().causal() ? std::min(p.get_int("texts"), prompts) : 0;
+  }
+
+  void set_batch(int64_t rows) override {
+    rows = std::clamp<int64_t>(rows, 1, kRows);
+    if (rows == rows_) return;
+    rows_ = rows;
+    groups_ = group_prompts(input_, pairs_, rows_);
+    metrics_.clear();
     for (const PromptGroup& g : groups_) {
-      metrics_.push_back(std::make_unique<Metric>(metric_, input, g));
+      metrics_.push_back(std::make_unique<Metric>(metric_, input_, g));
       all_logits_ = metrics_.back()->needs_all_positions();
     }
-    base_logits_.resize(groups_.size());
+    base_logits_.assign(groups_.size(), {});
   }
 
   int64_t item_count() const override { return static_cast<int64_t>(coefficients_.size()); }
@@ -312,7 +320,7 @@ class Run : public AnalysisRun {
   std::vector<SteeredPoint> points_;
   std::string metric_;
   bool pairs_ = true, project_out_ = false, all_logits_ = false;
-  int64_t texts_ = 0;
+  int64_t rows_ = 0, texts_ = 0;
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "core/base/memory.h"
 #include "core/base/rng.h"
 #include "core/model/model.h"
 #include "core/training/activation_cache_files.h"
@@ -30,7 +31,7 @@ struct ActivationBlocks::Cache : ActivationShards {
   using ActivationShards::ActivationShards;
 };
 
-ActivationBlocks::ActivationBlocks(const Model& model, const Corpus& corpus, ActivationOptions options) : model_(model), corpus_(corpus), options_(std::move(options)) {
+ActivationBlocks::ActivationBlocks(const Model& model, const Corpus& corpus, ActivationOptions options) : model_(model), corpus_(corpus), options_(std::move(options)), at_once_(options_.batch_tokens) {
   order_.resize(corpus.sequences.size());
   std::iota(order_.begin(), order_.end(), 0);
   Rng rng(item_seed(options_.seed, 0x5e9));
@@ -91,10 +92,17 @@ std::vector<at::Tensor> ActivationBlocks::make(int64_t b) const {
   std::stable_sort(sequences.begin(), sequences.end(), [](const auto& a, const auto& c) { return a.size() < c.size(); });
   std::vector<std::vector<at::Tensor>> parts(options_.hooks.size());
   for (size_t i = 0; i < sequences.size();) {
-    const size_t length = sequences[i].size(), most = std::max<size_t>(1, static_cast<size_t>(options_.batch_tokens) / length);
+    const size_t length = sequences[i].size(), most = std::max<size_t>(1, static_cast<size_t>(at_once_.load()) / length);
     size_t end = i;
     while (end < sequences.size() && end - i < most && sequences[end].size() == length) ++end;
-    std::vector<at::Tensor> values = run_points(model_, {sequences.begin() + static_cast<std::ptrdiff_t>(i), sequences.begin() + static_cast<std::ptrdiff_t>(end)}, options_.hooks, options_.from, options_.form);
+    std::vector<at::Tensor> values;
+    try {
+      values = run_points(model_, {sequences.begin() + static_cast<std::ptrdiff_t>(i), sequences.begin() + static_cast<std::ptrdiff_t>(end)}, options_.hooks, options_.from, options_.form);
+    } catch (const std::exception& e) {
+      if (!out_of_memory(e) || end - i == 1) throw;
+      at_once_ = static_cast<int64_t>((end - i) / 2 * length);
+      continue;
+    }
     for (size_t h = 0; h < values.size(); ++h) parts[h].push_back(values[h]);
     i = end;
   }

@@ -4,6 +4,7 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <atomic>
 #include <cstdint>
 #include <future>
 #include <memory>
@@ -25,7 +26,7 @@ std::vector<at::Tensor> run_points(const Model& model, const std::vector<std::ve
 struct ActivationOptions {
   std::vector<std::string> hooks;            // exact names, no two alike
   int64_t block_tokens = 1 << 17;            // rows a block has at least: what is shuffled together
-  int64_t batch_tokens = 8192;               // tokens that run together
+  int64_t batch_tokens = 8192;               // tokens that run together; halved where memory does not suffice
   int64_t held_out = 0;                      // sequences that are kept for evaluation
   int64_t from = 0;                          // positions before this one are left out
   uint64_t seed = 0;
@@ -61,6 +62,7 @@ class ActivationBlocks {
   const Model& model_;
   const Corpus& corpus_;
   ActivationOptions options_;
+  mutable std::atomic<int64_t> at_once_{0};  // tokens that run together
   std::vector<int64_t> order_;               // sequences, those for training first
   std::vector<int64_t> first_;               // of each block, into order_, and the end
   std::unique_ptr<Cache> cache_;

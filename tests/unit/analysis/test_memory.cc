@@ -1,15 +1,18 @@
 // Memory that does not suffice: with an allocator that refuses what is larger than a part of the largest tensor of an
 // undisturbed run, every analysis goes on with less at a time and finds the same numbers.
+#include <ATen/ATen.h>
 #include <c10/core/CPUAllocator.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 
-#include "analysis/engine/memory.h"
+#include "core/base/memory.h"
 #include "analysis/registry.h"
 #include "analysis/runner.h"
 #include "core/model/loaded_model.h"
+#include "core/training/activations.h"
 #include "tests/golden_path.h"
 #include "tests/load_model.h"
 #include "tests/unit/analysis/feature_fixture.h"
@@ -131,6 +134,41 @@ TEST_F(ShortMemoryOfFeatures, LessAtATime) {
   const std::string hook = "blocks.1.hook_resid_post";
   const std::string sae = write_sae("sae", the_model().model->config().d_model, 640, hook, 0.3, -0.2);
   less_at_a_time({"dictionary_eval", {{"dictionary", sae}}});
+  less_at_a_time({"dictionary_eval", {{"dictionary", sae}, {"batch_size", "8"}}});
+  less_at_a_time({"feature_ablation", {{"dictionary", sae}, {"n", "3"}}});
+}
+
+TEST(ShortMemoryOfTraining, LessAtATime) {
+  const Model& model = *the_model().model;
+  Corpus corpus;
+  corpus.name = "corpus";
+  for (int64_t i = 0; i < 24; ++i) {
+    corpus.sequences.emplace_back();
+    for (int64_t t = 0; t < 12; ++t) corpus.sequences.back().push_back((t * 7 + i * 13 + 3) % model.config().vocab_size);
+  }
+  ActivationOptions options;
+  options.hooks = {"blocks.1.attn.hook_z"};
+  Bounded& memory = allocator();
+  memory.bound = 0;
+  at::Tensor plenty;
+  for (int i = 0; i < 2; ++i) {         // the first one makes what is kept for later
+    memory.largest = 0;
+    plenty = ActivationBlocks(model, corpus, options).block(0).at(0).clone();
+  }
+  memory.refused = 0;
+  // What is left of it must fit, and what a run's intermediates take must be more.
+  memory.bound = std::max(static_cast<size_t>(plenty.nbytes()), memory.largest * 2 / 3);
+  ASSERT_LT(memory.bound, memory.largest);
+  at::Tensor little;
+  try {
+    little = ActivationBlocks(model, corpus, options).block(0).at(0).clone();
+  } catch (const std::exception& e) {
+    memory.bound = 0;
+    FAIL() << e.what();
+  }
+  memory.bound = 0;
+  EXPECT_GT(memory.refused, 0u) << "the bound was never met";
+  EXPECT_TRUE(at::allclose(little, plenty, 1e-4, 1e-5));
 }
 
 INSTANTIATE_TEST_SUITE_P(Analyses, ShortMemory,
@@ -138,21 +176,23 @@ INSTANTIATE_TEST_SUITE_P(Analyses, ShortMemory,
                                            Case{"activation_patching", {{"site", "state"}}}, Case{"ablation", {}},
                                            Case{"path_patching", {}}, Case{"attribution_patching", {}}, Case{"eap", {}}, Case{"eap_ig", {}},
                                            Case{"acdc", {{"threshold", "0.05"}}}, Case{"circuit_eval", {{"method", "eap"}, {"resamples", "0"}}},
-                                           Case{"cd_t", {}}, Case{"attention", {}}, Case{"dla", {}}),
+                                           Case{"cd_t", {}}, Case{"attention", {}}, Case{"dla", {}}, Case{"logit_lens", {}}, Case{"states", {}},
+                                           Case{"state_lens", {}}, Case{"steering", {{"max_new", "2"}, {"texts", "2"}}},
+                                           Case{"discrete_sae_circuit", {{"steps", "20"}, {"codes", "8"}}, 0.8}),
                          [](const auto& i) { return i.param.analysis + std::to_string(i.index); });
 
 TEST(InParts, HalvesAndGoesOn) {
   std::vector<std::pair<int64_t, int64_t>> seen;
   int64_t at_once = 8;
-  engine::in_parts(13, at_once, [&](int64_t from, int64_t n) {
+  in_parts(13, at_once, [&](int64_t from, int64_t n) {
     if (n > 3) throw std::bad_alloc();
     seen.push_back({from, n});
   });
   EXPECT_EQ(seen, (std::vector<std::pair<int64_t, int64_t>>{{0, 2}, {2, 2}, {4, 2}, {6, 2}, {8, 2}, {10, 2}, {12, 1}}));
   EXPECT_EQ(at_once, 2);
-  EXPECT_THROW(engine::in_parts(4, at_once, [](int64_t, int64_t) { throw std::bad_alloc(); }), std::bad_alloc);
+  EXPECT_THROW(in_parts(4, at_once, [](int64_t, int64_t) { throw std::bad_alloc(); }), std::bad_alloc);
   at_once = 4;
-  EXPECT_THROW(engine::in_parts(4, at_once, [](int64_t, int64_t) { throw std::runtime_error("another fault"); }), std::runtime_error);
+  EXPECT_THROW(in_parts(4, at_once, [](int64_t, int64_t) { throw std::runtime_error("another fault"); }), std::runtime_error);
   EXPECT_EQ(at_once, 4);
 }
 

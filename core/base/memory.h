@@ -5,7 +5,7 @@
 #include <exception>
 #include <functional>
 
-namespace microtome::engine {
+namespace microtome {
 
 // An allocation that failed, of the system's or of LibTorch's on any device.
 bool out_of_memory(const std::exception& e);
@@ -14,4 +14,4 @@ bool out_of_memory(const std::exception& e);
 // halved, for later calls too, and the same things are tried again; with one thing at a time the error is thrown.
 void in_parts(int64_t count, int64_t& at_once, const std::function<void(int64_t from, int64_t n)>& work);
 
-}  // namespace microtome::engine
+}  // namespace microtome

@@ -1,10 +1,10 @@
-#include "analysis/engine/memory.h"
+#include "core/base/memory.h"
 
 #include <algorithm>
 #include <new>
 #include <string_view>
 
-namespace microtome::engine {
+namespace microtome {
 
 bool out_of_memory(const std::exception& e) {
   if (dynamic_cast<const std::bad_alloc*>(&e)) return true;
@@ -27,4 +27,4 @@ void in_parts(int64_t count, int64_t& at_once, const std::function<void(int64_t 
   }
 }
 
-}  // namespace microtome::engine
+}  // namespace microtome
