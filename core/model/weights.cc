@@ -5,6 +5,7 @@
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/DeviceAccelerator.h>
 
+#include <cmath>
 #include <cstdio>
 #include <fstream>
 #include <set>
@@ -78,6 +79,12 @@ at::Tensor realise(const StoredWeight& w, c10::Device device, at::ScalarType dty
     out = out.defined() ? at::cat({out, t}) : t;
   }
   return out;
+}
+
+// In one pass and without a tensor of answers: NaN is the largest and the smallest of what holds one.
+bool all_finite(const at::Tensor& t) {
+  auto [least, most] = at::aminmax(t);
+  return std::isfinite(least.item<double>()) && std::isfinite(most.item<double>());
 }
 
 int64_t free_bytes(c10::Device device) {
@@ -258,12 +265,13 @@ std::shared_ptr<const ModelWeights> load_weights(const Checkpoint& checkpoint, c
     if (fresh) {
       at::Tensor raw = tensor_of_entry(*e, checkpoint.keep_alive());
       at::Tensor t = later ? raw : plain_values(raw, scale_tensor(checkpoint, *e, quantization), quantization, device, dtype == at::kDouble);
-      if (check_values && !later && t.numel() && !at::isfinite(t).all().item<bool>()) {
+      if (!later) t = t.to(device);
+      if (check_values && !later && t.numel() && !all_finite(t)) {
         bool nan = at::isnan(t).any().item<bool>();
         out->warnings.push_back("tensor '" + b.source + "' holds " + (nan ? "NaN" : "infinite") + " values (" +
                                 checkpoint.folder() + "): logits will not be usable");
       }
-      it->second = !later ? t.to(device, dtype) : out->keep == WeightKeep::kStored ? t.to(device) : t;
+      it->second = !later ? t.to(dtype) : out->keep == WeightKeep::kStored ? t.to(device) : t;
     }
     if (later) {
       StoredWeight& w = out->stored[b.canonical];
