@@ -28,6 +28,13 @@ class Bench(CliCase):
         self.assertTrue(table[0].startswith("| workload |"))
         self.assertEqual(len(table), 2 + len(rows))
         self.assertIn("tokens/s", table[-1])
+        readme = self.path("README.md")
+        with open(readme, "w") as f:
+            f.write("# Speed\n<!-- speed -->\n| old |\n<!-- /speed -->\nEnd.\n")
+        call("bench", "--table", out, "--out", readme)
+        with open(readme) as f:
+            self.assertEqual(f.read().splitlines(), ["# Speed", "<!-- speed -->", *table, "<!-- /speed -->", "End."])
+        self.assertIn("no lines", error_of("bench", "--table", out, "--out", out))
 
     def test_mistakes_are_told(self):
         self.assertIn("there is no benchmark", error_of("bench", "nothing", "--device", "cpu"))

@@ -9,6 +9,7 @@
 #include "app/cli/commands/bench_parts.h"
 #include "app/cli/commands/commands.h"
 #include "core/base/atomic_file.h"
+#include "core/base/json.h"
 #include "core/mixers/registry.h"
 #include "core/model/device.h"
 
@@ -66,6 +67,24 @@ Json mixers_bench(const CommandLine& line, const Compute& c, Progress&) {
   return out;
 }
 
+int write_file(const std::string& path, const std::string& text) {
+  AtomicFile file = AtomicFile::create(path).value();
+  Status s = file.write(text.data(), text.size());
+  if (s) s = file.commit();
+  if (!s) throw Error(s);
+  return 0;
+}
+
+// The text of a file with the table in place of what stands between its marks.
+std::string with_table(const std::string& path, const std::string& table) {
+  const std::string begin = "<!-- speed -->\n", end = "<!-- /speed -->";
+  const std::string text = read_text_file(path).value();
+  const size_t from = text.find(begin), to = text.find(end, from == text.npos ? 0 : from);
+  if (from == text.npos || to == text.npos)
+    throw Error(StatusCode::kBadInput, "the file has no lines '<!-- speed -->' and '" + end + "' around a table", path, "add the two lines where it shall stand");
+  return text.substr(0, from + begin.size()) + table + text.substr(to);
+}
+
 }  // namespace
 
 const std::vector<Workload>& workloads() {
@@ -84,7 +103,9 @@ const std::vector<Workload>& workloads() {
 
 int bench(const CommandLine& line) {
   if (line.flag("--table")) {
-    std::fputs(bench_table(line.words).c_str(), stdout);
+    const std::string table = bench_table(line.words);
+    if (line.has("--out")) return write_file(line.get("--out"), with_table(line.get("--out"), table));
+    std::fputs(table.c_str(), stdout);
     return 0;
   }
   Compute c = read_compute(line);
@@ -113,12 +134,7 @@ int bench(const CommandLine& line) {
     print_json(out);
     return 0;
   }
-  const std::string text = out.dump(1) + "\n";
-  AtomicFile file = AtomicFile::create(line.get("--out")).value();
-  Status s = file.write(text.data(), text.size());
-  if (s) s = file.commit();
-  if (!s) throw Error(s);
-  return 0;
+  return write_file(line.get("--out"), out.dump(1) + "\n");
 }
 
 }  // namespace microtome::cli

@@ -2,6 +2,7 @@
 // what the machine must do at least for it.
 #include <ATen/ATen.h>
 #include <ATen/Context.h>
+#include <ATen/core/grad_mode.h>
 
 #include <cmath>
 
@@ -13,6 +14,7 @@
 #include "core/mixers/kda/forms.h"
 #include "core/mixers/linear_attn/forms.h"
 #include "core/mixers/simple_gla/forms.h"
+#include "core/model/model.h"
 
 namespace microtome::cli {
 namespace {
@@ -79,6 +81,18 @@ Json measure(const Case& which, c10::Device device, at::ScalarType type, int64_t
   });
   out["ms_states_every_64"] = looked_at.median * 1e3;
   out["ratio"] = looked_at.median / plain.median;
+  if (T > 8192) return out;
+  // Forward and backward, as a training step has them.
+  at::AutoGradMode grad(true);
+  std::vector<at::Tensor> leaves;
+  for (at::Tensor* t : {&in.q, &in.k, &in.v, &in.g, &in.beta})
+    if (t->defined()) leaves.push_back(t->requires_grad_(true));
+  const at::Tensor dz = at::randn({B, T, H, D}, o).to(type);
+  out["ms_forward_and_gradients"] = 1e3 * timed_batch(device, 20, [&] {
+    RecurrentState state{S, {}};
+    const at::Tensor z = chunk_kernel(which.kind, in, state, true, nullptr);
+    hook_autograd((z * dz).sum(), leaves, false);
+  }).median;
   return out;
 }
 
