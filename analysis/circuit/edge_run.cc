@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cmath>
 #include <map>
+#include <string_view>
 
 #include "analysis/circuit/sources.h"
 #include "analysis/engine/layers.h"
@@ -269,14 +270,21 @@ struct EdgeRunner::Impl {
       sum = sum.unflatten(2, {prompts, tokens_here(), width}).permute({0, 2, 3, 1, 4}).flatten(0, 1);
       return value + (r.by_head ? sum : sum.squeeze(2));
     };
+    constexpr std::string_view kConv = "_conv_input";
+    auto is_wanted = [&](const std::string& hook) {
+      for (size_t i = 0; i < graph.readers().size(); ++i)
+        if (graph.readers()[i].hook == hook) return wanted[i] != 0;
+      return false;
+    };
     at::Tensor x = residual[static_cast<size_t>(from_layer)];
     if (circuits > 1) x = x.repeat({circuits, 1, 1});
     for (size_t i = 0; i < graph.readers().size(); ++i) {
       const Readers& r = graph.readers()[i];
       if (r.layer < from_layer) continue;
       if (!wanted[i]) {
-        // A short convolution that nobody asks for an input of its own takes its role's, which may be corrected.
-        if (runs && r.by_head && r.hook.ends_with("_conv_input")) plan.edit(r.hook, [](const at::Tensor& v, int64_t) { return v; });
+        // A short convolution that nobody asks for an input of its own takes its role's, which is corrected.
+        if (runs && r.hook.ends_with(kConv) && is_wanted(r.hook.substr(0, r.hook.size() - kConv.size()) + "_input"))
+          plan.edit(r.hook, [](const at::Tensor& v, int64_t) { return v; });
         continue;
       }
       if (!runs) x = corrected(r, x);                  // only the logits are left, and they are the stream itself
